@@ -1,0 +1,1 @@
+"""Images: sources, the prepared split, batches."""

@@ -1,0 +1,1 @@
+"""Loss functions: pure functions of tensors that know no model and no file."""

@@ -1,0 +1,1 @@
+"""Networks, full precision and binary, with the same module names."""

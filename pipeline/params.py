@@ -1,0 +1,230 @@
+"""params.yaml as typed, validated objects.
+
+One file holds every parameter of one data set's run. An error names the file, the key, the value
+found and what is allowed. There are no lists in it (`dvc exp run -S` would rewrite them).
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from pipeline.errors import UserError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys are refused, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Data(Section):
+    """Where the images come from and how they are split."""
+
+    source: Literal["digits", "cifar10", "folders", "shards"]
+    location: str
+    """Folder of the archive, class folders or shards, relative to the repository; unused by
+    `digits`. Environment variables are expanded."""
+    image_size: PositiveInt
+    """Height and width, in pixels, of the prepared images."""
+    validation: Share
+    """Share of the training images held out, stratified, to choose the best epoch."""
+    split_seed: NonNegativeInt
+    limit: NonNegativeInt
+    """At most this many images of each of train and test, stratified; 0 takes all."""
+
+
+class Augmentation(Section):
+    """Random changes to training images."""
+
+    crop_padding: NonNegativeInt
+    """Zero pixels on each side before a random crop back to the image size."""
+    horizontal_flip: bool
+
+
+class Network(Section):
+    """What the architectures leave open."""
+
+    block: Literal["bireal", "plain"]
+    """ResNet-20: a skip around each convolution (`bireal`) or around each pair (`plain`)."""
+    downsample: Literal["real", "binary"]
+    """ResNet-18: the 1x1 convolutions of the skips stay real (IR-Net) or are binary (RBNN)."""
+
+
+class Binarization(Section):
+    """How a binary network quantizes and what gradient passes through sign."""
+
+    weights: bool
+    activations: bool
+    sign_gradient: Literal["ede", "clipped", "polynomial"]
+    ede_t_min: PositiveFloat
+    ede_t_max: PositiveFloat
+    weight_scale: Literal["power_of_two", "mean_absolute"]
+
+
+class Phase(Section):
+    """The schedule of one training."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    """Global batch, over all processes."""
+    optimizer: Literal["sgd", "adam"]
+    learning_rate: PositiveFloat
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    """Of SGD; Adam ignores it."""
+    weight_decay: NonNegativeFloat
+    schedule: Literal["cosine", "linear", "constant"]
+
+
+class Student(Phase):
+    """The schedule of the binary network, and what it starts from."""
+
+    initialize: Literal["random", "teacher"]
+
+
+class Kurtosis(Section):
+    """The kurtosis loss."""
+
+    weight: NonNegativeFloat
+    target: float | str
+    """One target for all layers, or one for each, such as "1.4 x14, 1.8 x4, 2.2"."""
+    aggregate: Literal["mean", "sum", "max"]
+    start_epoch: NonNegativeInt
+
+    @field_validator("target")
+    @classmethod
+    def _readable(cls, target: float | str) -> float | str:
+        for value in parse_targets(target):
+            if value < 1:
+                raise ValueError("kurtosis is never below 1")
+        return target
+
+
+class Mimicking(Section):
+    """Weight distribution mimicking (WDM)."""
+
+    weight: NonNegativeFloat
+    form: Literal["quantile", "softmax", "released"]
+    temperature: PositiveFloat
+    """Of the form `softmax`."""
+
+
+class Distillation(Section):
+    """Distillation of the teacher's logits."""
+
+    weight: NonNegativeFloat
+    temperature: PositiveFloat
+
+
+class CrossEntropy(Section):
+    """Cross-entropy with the labels, beside the other losses."""
+
+    weight: NonNegativeFloat
+
+
+class Compute(Section):
+    """What changes the bits of a result. Launcher, workers and progress bar do not."""
+
+    precision: Literal["auto", "float32", "bfloat16"]
+    """`auto`: bfloat16 autocast on CUDA devices that have it, else float32."""
+    compile: Literal["auto", "on", "off"]
+    """torch.compile; `auto`: on CUDA only."""
+    channels_last: Literal["auto", "on", "off"]
+    """Memory format; `auto`: on CUDA only."""
+    deterministic: bool
+    """Deterministic algorithms; on CUDA they cost time, on CPU nothing."""
+    threads: NonNegativeInt
+    """CPU threads of one process; 0 leaves torch's default."""
+
+
+class Evaluation(Section):
+    """How a trained network is judged."""
+
+    bootstrap_resamples: PositiveInt
+    confidence: Share
+    feature_map_image: NonNegativeInt
+    """Index of the test image whose feature maps are drawn."""
+
+
+class Debug(Section):
+    """Shortcuts to look at the machinery; whatever they touch is marked as no result."""
+
+    batches: NonNegativeInt
+    """Batches of each epoch; 0 takes all."""
+    overfit_one_batch: bool
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    data: Data
+    augmentation: Augmentation
+    network: Network
+    binarization: Binarization
+    teacher: Phase
+    finetune: Phase
+    student: Student
+    cross_entropy: CrossEntropy
+    kurtosis: Kurtosis
+    distillation: Distillation
+    mimicking: Mimicking
+    compute: Compute
+    evaluation: Evaluation
+    debug: Debug
+
+
+def load_params(path: Path) -> Params:
+    """Read and validate a params file.
+
+    Raises:
+        UserError: the file is missing or no YAML mapping, or a key is unknown, missing or has a
+            value that is not allowed; the message lists each on the same line.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping of sections, found {content!r}")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {'; '.join(_problem(item) for item in error.errors())}") from None
+
+
+def _problem(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"] if part not in ("float", "str"))
+    if item["type"] == "missing":
+        return f"{key} is missing"
+    if item["type"] == "extra_forbidden":
+        return f"{key} is unknown"
+    return f"{key} is {item['input']!r}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def parse_targets(target: float | str) -> tuple[float, ...]:
+    """Kurtosis targets in module order, from one number or "1.4 x14, 1.8 x4, 2.2".
+
+    Raises:
+        ValueError: an entry is neither a number nor a number with a count.
+    """
+    if isinstance(target, int | float):
+        return (float(target),)
+    targets: list[float] = []
+    for entry in re.sub(r"\s*x\s*", "x", target.replace(",", " ")).split():
+        match = re.fullmatch(r"(\d+(?:\.\d*)?)(?:x(\d+))?", entry)
+        if not match:
+            raise ValueError(f"{entry!r} is not a target such as 1.8 or 1.4 x14")
+        targets += [float(match[1])] * int(match[2] or 1)
+    if not targets:
+        raise ValueError("no target given")
+    return tuple(targets)

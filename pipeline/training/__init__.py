@@ -1,0 +1,1 @@
+"""Phases (what is trained with which losses) over one trainer (how)."""
