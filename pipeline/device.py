@@ -1,0 +1,71 @@
+"""Where and in what arithmetic a stage computes."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from pipeline.errors import UserError
+from pipeline.params import Compute
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """`params.Compute` with every `auto` decided for one device."""
+
+    device: torch.device
+    autocast: torch.dtype | None
+    """None: float32 throughout."""
+    compile: bool
+    channels_last: bool
+    deterministic: bool
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Of activations and convolution weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def select_device() -> torch.device:
+    """The device named by the environment variable BDBNN_DEVICE, else CUDA if there, else CPU.
+
+    Raises:
+        UserError: BDBNN_DEVICE is no device or not there.
+    """
+    cuda = torch.cuda.is_available()
+    name = os.environ.get("BDBNN_DEVICE") or ("cuda" if cuda else "cpu")
+    if name != "cpu" and not (cuda and name.partition(":")[0] == "cuda"):
+        allowed = "cpu or cuda" if cuda else "cpu (no CUDA device is available)"
+        raise UserError(f"BDBNN_DEVICE is {name!r}: allowed is {allowed}")
+    if name == "cuda":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device(name)
+
+
+def configure(compute: Compute, device: torch.device) -> Arithmetic:
+    """Apply threads and determinism to this process and decide every `auto`.
+
+    bfloat16 on a CPU without the instructions is emulated and ten times slower than float32, so
+    `auto` takes it on CUDA only.
+    """
+    if compute.threads:
+        torch.set_num_threads(compute.threads)
+    if compute.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(compute.deterministic)
+    torch.backends.cudnn.benchmark = not compute.deterministic
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.set_device(device)
+        torch.set_float32_matmul_precision("high")
+    on_cuda = {"auto": cuda, "on": True, "off": False}
+    half = compute.precision == "bfloat16" or (
+        compute.precision == "auto" and cuda and torch.cuda.is_bf16_supported()
+    )
+    return Arithmetic(
+        device=device,
+        autocast=torch.bfloat16 if half else None,
+        compile=on_cuda[compute.compile],
+        channels_last=on_cuda[compute.channels_last],
+        deterministic=compute.deterministic,
+    )

@@ -1,0 +1,89 @@
+"""A trained network on disk: what it is (JSON) and its weights (safetensors), best and last epoch."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from pipeline.artifacts import read_json, read_tensors, write_json, write_tensors
+from pipeline.errors import UserError
+from pipeline.models.architecture import Architecture, build
+from pipeline.params import Section
+
+State = dict[str, torch.Tensor]
+
+
+class Description(Section):
+    """What a trained network is and the run that made it."""
+
+    architecture: Architecture
+    row: str
+    seed: int
+    losses: tuple[str, ...]
+    teacher: str | None
+    """Folder name of the teacher's cell."""
+    best_epoch: int
+    """1-based; chosen on the validation split."""
+    validation_top1: float
+    """Of the best epoch, a share."""
+    debug: bool
+    """Trained with a debug switch on: no result."""
+    params: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+def save_trained(folder: Path, description: Description, best: State, last: State) -> None:
+    """Write model.json, best.safetensors and last.safetensors into `folder`."""
+    write_tensors(folder / "best.safetensors", best)
+    write_tensors(folder / "last.safetensors", last)
+    write_json(folder / "model.json", description.model_dump(mode="json"))
+
+
+def load_description(folder: Path) -> Description:
+    """Read model.json of `folder`.
+
+    Raises:
+        UserError: it is missing or not what `save_trained` writes.
+    """
+    path = folder / "model.json"
+    content = read_json(path)
+    try:
+        return Description.model_validate(content, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {key}: {first['msg']}") from None
+
+
+def load_trained(folder: Path, which: Literal["best", "last"]) -> tuple[nn.Module, Description]:
+    """Build the network of `folder` on the CPU, in evaluation mode, with its weights.
+
+    Raises:
+        UserError: a file is missing or damaged, or the weights belong to another architecture.
+    """
+    description = load_description(folder)
+    model = build(description.architecture)
+    load_weights(model, folder / f"{which}.safetensors")
+    return model.eval(), description
+
+
+def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
+    """Copy the tensors of a safetensors file into `model`, in place.
+
+    Raises:
+        UserError: names or shapes are not those of `model`; the first difference is named.
+    """
+    path = Path(path)
+    state = read_tensors(path)
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | state.keys()):
+        found = tuple(state[name].shape) if name in state else "nothing"
+        wanted = tuple(expected[name].shape) if name in expected else "nothing"
+        if found != wanted:
+            raise UserError(
+                f"{path}: holds another architecture: {name} is {found}, the network has {wanted}"
+            )
+    model.load_state_dict(state)
