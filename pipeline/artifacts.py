@@ -8,15 +8,16 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from pipeline.errors import UserError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and the report needs none of it
+    import torch
 
 
 @contextlib.contextmanager
@@ -69,8 +70,10 @@ def write_array(path: Path, array: np.ndarray) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def write_tensors(path: Path, tensors: "dict[str, torch.Tensor]") -> None:
     """Write named tensors of any dtype as safetensors, on the CPU and contiguous."""
+    from safetensors.torch import save  # noqa: PLC0415
+
     write_bytes(
         path,
         save(
@@ -99,7 +102,7 @@ def read_array(path: Path) -> np.ndarray:
         raise UserError(f"{path}: is not a readable .npy array ({error})") from error
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
     """Read safetensors onto the CPU; a missing or malformed file is a UserError that names it."""
     try:
         with safe_open(path, framework="pt") as file:
