@@ -1,0 +1,109 @@
+"""Checkpoints of an unfinished training, in a scratch area that DVC does not wipe.
+
+`.scratch/<cell>/<fingerprint>/epoch-0007.safetensors` holds the tensors and, in its header, the
+rest as JSON; `.sha256` beside it is written last and makes it count. The fingerprint covers
+parameters, code and inputs, so that a changed run starts fresh. No pickle is read or written.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+
+from pipeline.artifacts import sha256, write_bytes, write_text
+from pipeline.errors import UserError
+from pipeline.provenance import ROOT
+from pipeline.training.distributed import World
+
+KEPT = 2
+"""The newest checkpoint and the one to fall back on."""
+CODE = ("pipeline/*.py", "pipeline/data/*.py", "pipeline/models/*.py", "pipeline/losses/*.py",
+        "pipeline/training/*.py", "pipeline/evaluation/*.py", "stages/*.py")  # fmt: skip
+
+
+def fingerprint(**inputs: Any) -> str:
+    """Twelve hexadecimal digits that change with the code, the torch version or any input."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    for pattern in CODE:
+        for path in sorted(ROOT.glob(pattern)):
+            digest.update(path.read_bytes())
+    digest.update(json.dumps(inputs, sort_keys=True).encode())
+    return digest.hexdigest()[:12]
+
+
+class Scratch:
+    """The checkpoints of one cell. Use as a context: it holds the cell's lock.
+
+    Args:
+        cell: Name of the training, such as `digits/resnet20-complete-1`.
+        key: `fingerprint` of everything the result depends on.
+        world: Of its processes, the main one holds the lock.
+
+    Raises:
+        UserError: on entering, another process trains the same cell.
+    """
+
+    def __init__(self, cell: str, key: str, world: World) -> None:
+        self._cell = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / cell
+        self._folder = self._cell / key
+        self._world = world
+        self._lock = filelock.FileLock(self._cell.with_name(f"{self._cell.name}.lock"))
+
+    def __enter__(self) -> "Scratch":
+        if not self._world.is_main:
+            return self
+        self._cell.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise UserError(
+                f"{self._cell}: another process is training this cell; wait for it or stop it"
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def save(self, epoch: int, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
+        """Save the end of 1-based `epoch`; older checkpoints but one are removed after it."""
+        content = save(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            {"state": json.dumps(state)},
+        )
+        path = self._folder / f"epoch-{epoch:04d}.safetensors"
+        write_bytes(path, content)
+        write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest())
+        for old in self._saved()[:-KEPT]:
+            old.with_suffix(".sha256").unlink()
+            old.unlink()
+
+    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """The newest intact checkpoint: CPU tensors and state. None: there is none.
+
+        A damaged one is named on stderr and the one before it is taken.
+        """
+        for path in reversed(self._saved()):
+            if sha256(path) != path.with_suffix(".sha256").read_text():
+                print(f"{path}: is damaged (checksum differs); refused", file=sys.stderr)
+                continue
+            with safe_open(path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return tensors, json.loads(file.metadata()["state"])
+        return None
+
+    def clear(self) -> None:
+        """Remove every checkpoint of the cell, those of other fingerprints too."""
+        shutil.rmtree(self._cell, ignore_errors=True)
+
+    def _saved(self) -> list[Path]:
+        marks = sorted(self._folder.glob("epoch-*.sha256"))
+        return [mark.with_suffix(".safetensors") for mark in marks
+                if mark.with_suffix(".safetensors").exists()]  # fmt: skip

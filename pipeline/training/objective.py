@@ -1,0 +1,108 @@
+"""What a row of the table minimizes: a weighted sum of losses, layers paired once."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from pipeline.errors import UserError
+from pipeline.losses.distillation import distillation_loss
+from pipeline.losses.kurtosis import kurtosis_loss, layer_targets
+from pipeline.losses.mimicking import mimicking_loss, prepare_teacher
+from pipeline.models.layers import mimicked_convolutions, regularized_convolutions
+from pipeline.params import Params
+
+LOSSES = ("cross_entropy", "kurtosis", "distillation", "mimicking")
+
+
+class Objective:
+    """L = w_ce CE + lambda L_K + alpha L_KD + beta L_WDM over the losses of a row.
+
+    Source: released code; the weights are `params.<loss>.weight`.
+
+    Args:
+        losses: Which of LOSSES take part.
+        params: Weights and settings of the losses.
+        model: The network in training; its parameters are read at each call.
+        teacher: Network with the same topology; needed by `distillation` and `mimicking`.
+
+    Raises:
+        UserError: a loss is unknown, lacks its teacher, or its layers do not pair.
+    """
+
+    def __init__(
+        self, losses: Sequence[str], params: Params, model: nn.Module, teacher: nn.Module | None
+    ) -> None:
+        for name in losses:
+            if name not in LOSSES:
+                raise UserError(f"--losses has {name!r}: allowed are {', '.join(LOSSES)}")
+        self.losses = tuple(name for name in LOSSES if name in losses)
+        self._weights = {name: getattr(params, name).weight for name in self.losses}
+        self._params = params
+        self.targets: dict[str, float] = {}
+        if "kurtosis" in losses:
+            regularized = regularized_convolutions(model)
+            self._regularized = [layer.weight for layer in regularized.values()]
+            targets = layer_targets(params.kurtosis.target, list(regularized))
+            self.targets = dict(zip(regularized, targets, strict=True))
+        if teacher is None:
+            for name in ("distillation", "mimicking"):
+                if name in losses:
+                    raise UserError(f"--losses has {name!r}, which needs a --teacher")
+        elif "mimicking" in losses:
+            student, source = mimicked_convolutions(model), mimicked_convolutions(teacher)
+            for name in sorted(student.keys() | source.keys()):
+                shapes = [
+                    tuple(side[name].weight.shape) if name in side else "nothing"
+                    for side in (student, source)
+                ]
+                if shapes[0] != shapes[1]:
+                    raise UserError(
+                        f"mimicking pairs layers by name: {name} is {shapes[0]} in the student, "
+                        f"{shapes[1]} in the teacher"
+                    )
+            self._mimicking = [layer.weight for layer in student.values()]
+            self._mimicked = prepare_teacher(
+                [source[name].weight.detach() for name in student], params.mimicking
+            )
+
+    @property
+    def needs_teacher_logits(self) -> bool:
+        """Whether each batch must also pass through the teacher."""
+        return "distillation" in self.losses
+
+    def terms(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        teacher_logits: torch.Tensor | None,
+        epoch: int,
+    ) -> dict[str, torch.Tensor]:
+        """Unweighted 0-d losses by name, of float32 logits (B, classes) in 0-based `epoch`."""
+        terms = {}
+        for name in self.losses:
+            match name:
+                case "cross_entropy":
+                    terms[name] = F.cross_entropy(logits, labels)
+                case "kurtosis":
+                    if epoch >= self._params.kurtosis.start_epoch:
+                        terms[name] = kurtosis_loss(
+                            self._regularized,
+                            list(self.targets.values()),
+                            self._params.kurtosis.aggregate,
+                        )
+                case "distillation":
+                    assert teacher_logits is not None
+                    terms[name] = distillation_loss(
+                        logits, teacher_logits, self._params.distillation.temperature
+                    )
+                case "mimicking":
+                    terms[name] = mimicking_loss(
+                        self._mimicking, self._mimicked, self._params.mimicking
+                    )
+        return terms
+
+    def total(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Weighted sum of `terms`, 0-d."""
+        return torch.stack([self._weights[name] * term for name, term in terms.items()]).sum()

@@ -1,0 +1,320 @@
+"""One trainer for every phase: epochs, validation, best epoch, checkpoints.
+
+Everything random is a function of (seed, epoch), so the end of an epoch is described by the
+tensors of network and optimizer alone, and a resumed training ends in the bytes of an
+uninterrupted one.
+"""
+
+import itertools
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.data.batches import ResidentBatches
+from pipeline.device import Arithmetic
+from pipeline.errors import UserError
+from pipeline.evaluation.accuracy import mean_loss_and_top1
+from pipeline.losses.kurtosis import kurtosis
+from pipeline.models.binary import ede_schedule, set_ede
+from pipeline.models.layers import binary_convolutions, regularized_convolutions
+from pipeline.models.saved import State
+from pipeline.params import Params, Phase
+from pipeline.training.checkpoint import Scratch
+from pipeline.training.distributed import World
+from pipeline.training.interruption import EXIT_CODE, Interruption
+from pipeline.training.objective import LOSSES, Objective
+from pipeline.training.progress import Progress
+from pipeline.training.schedule import learning_rate
+
+Row = dict[str, Any]
+
+
+@dataclass
+class History:
+    """One row per epoch (`curves`, `timing`) or per epoch and layer (`kurtosis`)."""
+
+    curves: list[Row] = field(default_factory=list)
+    kurtosis: list[Row] = field(default_factory=list)
+    timing: list[Row] = field(default_factory=list)
+
+
+@dataclass
+class Outcome:
+    """What a training leaves."""
+
+    best: State
+    last: State
+    best_epoch: int
+    validation_top1: float
+    history: History
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, with which losses, on what."""
+
+    cell: str
+    model: nn.Module
+    teacher: nn.Module | None
+    """Frozen; its logits are distilled if the objective asks for them."""
+    objective: Objective
+    phase: Phase
+    params: Params
+    training: ResidentBatches
+    validation: ResidentBatches
+
+
+class Trainer:
+    """Runs the epochs of a task.
+
+    Args:
+        task: What is trained.
+        arithmetic: Device and number formats.
+        world: This process among those that share the training.
+    """
+
+    def __init__(self, task: Task, arithmetic: Arithmetic, world: World) -> None:
+        self._task = task
+        self._arithmetic = arithmetic
+        self._world = world
+        self._model = task.model.to(arithmetic.device, memory_format=arithmetic.memory_format)
+        self._optimizer = _optimizer(task.phase, self._model)
+        self._forward: nn.Module = self._model
+        if world.size > 1:
+            self._forward = DistributedDataParallel(
+                self._model, device_ids=[arithmetic.device] if arithmetic.device.index else None
+            )
+        if arithmetic.compile:
+            self._forward = torch.compile(self._forward)  # type: ignore[assignment]
+        self._teacher = task.teacher
+        if self._teacher is not None:
+            self._teacher.to(arithmetic.device, memory_format=arithmetic.memory_format)
+            self._teacher.eval().requires_grad_(False)
+        self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
+
+    def run(self, scratch: Scratch, interruption: Interruption) -> Outcome:
+        """Train from the newest checkpoint of `scratch`, or from the start.
+
+        Raises:
+            UserError: the loss is not finite, or the device is out of memory.
+            SystemExit: `interruption` was requested; finished epochs are saved.
+        """
+        outcome, first = self._restore(scratch)
+        signs = self._signs()
+        for epoch in range(first, self._task.phase.epochs):
+            row, timing = self._epoch(epoch, interruption)
+            signs, previous = self._signs(), signs
+            row["sign_flips"] = _share_changed(previous, signs)
+            loss, top1 = mean_loss_and_top1(self._model, self._task.validation, self._arithmetic)
+            row |= {"validation_loss": loss, "validation_top1": top1}
+            self._keep(outcome, row)
+            outcome.history.curves.append(row)
+            outcome.history.kurtosis += self._kurtosis(epoch + 1)
+            outcome.history.timing.append(timing)
+            if self._world.is_main:
+                self._save(scratch, epoch, outcome)
+            self._progress.epoch(row, timing["images_per_second"])
+        outcome.last = _copy(self._model)
+        return outcome
+
+    def _restore(self, scratch: Scratch) -> tuple[Outcome, int]:
+        saved = scratch.load()
+        if saved is None:
+            return Outcome({}, {}, 0, 0.0, History(kurtosis=self._kurtosis(0))), 0
+        tensors, state = saved
+        self._model.load_state_dict(_section(tensors, "model"))
+        slots: dict[int, State] = {}
+        for name, tensor in _section(tensors, "optimizer").items():
+            index, _, key = name.partition(".")
+            slots.setdefault(int(index), {})[key] = tensor
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        history = History(**state["history"])
+        best = _section(tensors, "best")
+        outcome = Outcome(best, {}, state["best_epoch"], state["validation_top1"], history)
+        return outcome, state["epochs_done"]
+
+    def _save(self, scratch: Scratch, epoch: int, outcome: Outcome) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in self._model.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in outcome.best.items()}
+        for index, slot in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in slot.items()}
+        state = {
+            "epochs_done": epoch + 1,
+            "best_epoch": outcome.best_epoch,
+            "validation_top1": outcome.validation_top1,
+            "history": vars(outcome.history),
+        }
+        scratch.save(epoch + 1, tensors, state)
+
+    def _epoch(self, epoch: int, interruption: Interruption) -> tuple[Row, Row]:
+        task, device = self._task, self._arithmetic.device
+        rate = learning_rate(task.phase, epoch)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        binarization = task.params.binarization
+        t, k = ede_schedule(
+            epoch, task.phase.epochs, binarization.ede_t_min, binarization.ede_t_max
+        )
+        set_ede(self._model, t, k)
+        self._forward.train()
+
+        names = ("loss", *task.objective.losses, "correct")
+        sums = torch.zeros(len(names), dtype=torch.float64, device=device)
+        images, batches = 0, 0
+        started = time.perf_counter()
+        count = task.params.debug.batches or len(task.training)
+        bar = self._progress.bar(
+            _limited(task.training, epoch, count, task.params.debug.overfit_one_batch),
+            count,
+            epoch,
+            task.phase.batch_size,
+        )
+        for inputs, labels in bar:
+            values = self._step(inputs, labels, epoch)
+            sums += torch.stack([values.get(name, sums.new_zeros(())) for name in names])
+            images, batches = images + len(labels), batches + 1
+            if self._progress.wants_values:
+                self._progress.values(sums[0].item() / batches, sums[-1].item() / images)
+            if self._world.any(interruption.requested, device):
+                print(self._farewell(epoch), file=sys.stderr)
+                raise SystemExit(EXIT_CODE)
+        totals = self._world.sum(torch.cat([sums, sums.new_tensor([images, batches])])).tolist()
+        seconds = time.perf_counter() - started
+        *values_sums, correct, images, batches = totals
+        row: Row = {"epoch": epoch + 1, "learning_rate": rate, "ede_t": t, "ede_k": k}
+        row |= {"loss": None} | dict.fromkeys(LOSSES)
+        row |= {name: value / batches for name, value in zip(names, values_sums, strict=False)}
+        row["train_top1"] = correct / images
+        self._check_finite(row)
+        timing = {
+            "epoch": epoch + 1,
+            "seconds": seconds,
+            "images_per_second": images / seconds,
+            "peak_memory_mib": _peak_memory(device),
+        }
+        return row, timing
+
+    def _step(self, inputs: torch.Tensor, labels: torch.Tensor, epoch: int) -> State:
+        task = self._task
+        teacher_logits = self._teacher_logits(inputs)
+        with self._autocast():
+            logits = self._forward(inputs)
+        terms = task.objective.terms(logits.float(), labels, teacher_logits, epoch)
+        loss = task.objective.total(terms)
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        correct = (logits.detach().argmax(1) == labels).sum()
+        values = {"loss": loss, **terms, "correct": correct}
+        return {name: value.detach().double() for name, value in values.items()}
+
+    def _teacher_logits(self, inputs: torch.Tensor) -> torch.Tensor | None:
+        if self._teacher is None or not self._task.objective.needs_teacher_logits:
+            return None
+        with torch.inference_mode(), self._autocast():
+            logits = self._teacher(inputs)
+        return logits.float().clone()
+
+    def _autocast(self) -> torch.autocast:
+        dtype = self._arithmetic.autocast
+        return torch.autocast(self._arithmetic.device.type, dtype, enabled=dtype is not None)
+
+    def _keep(self, outcome: Outcome, row: Row) -> None:
+        """Keep the network if its validation top-1 is the highest yet; a tie goes to lower loss."""
+        best = outcome.history.curves[outcome.best_epoch - 1] if outcome.best_epoch else None
+        if best is None or _merit(row) > _merit(best):
+            outcome.best = _copy(self._model)
+            outcome.best_epoch = row["epoch"]
+            outcome.validation_top1 = row["validation_top1"]
+
+    def _kurtosis(self, epoch: int) -> list[Row]:
+        targets = self._task.objective.targets
+        layers = regularized_convolutions(self._model)
+        with torch.no_grad():
+            values = torch.stack([kurtosis(layer.weight) for layer in layers.values()]).tolist()
+        return [
+            {"epoch": epoch, "layer": name, "kurtosis": value, "target": targets.get(name)}
+            for name, value in zip(layers, values, strict=True)
+        ]
+
+    def _signs(self) -> torch.Tensor:
+        """Sign bits of all binary weights, one after another; empty for a real network."""
+        bits = [layer.sign_bits().flatten() for layer in binary_convolutions(self._model).values()]
+        return torch.cat(bits) if bits else torch.empty(0, dtype=torch.bool)
+
+    def _check_finite(self, row: Row) -> None:
+        if math.isfinite(row["loss"]):
+            return
+        terms = ", ".join(f"{name} {row[name]}" for name in self._task.objective.losses)
+        raise UserError(
+            f"{self._task.cell}: the loss is {row['loss']} in epoch {row['epoch']} ({terms}); "
+            f"lower learning_rate, now {self._task.phase.learning_rate}, or the weight of the term"
+        )
+
+    def _farewell(self, epoch: int) -> str:
+        return (
+            f"{self._task.cell}: interrupted in epoch {epoch + 1}; {epoch} finished epochs are "
+            "saved, run again to go on"
+        )
+
+
+def _optimizer(phase: Phase, model: nn.Module) -> torch.optim.Optimizer:
+    if phase.optimizer == "adam":
+        return torch.optim.Adam(
+            model.parameters(), phase.learning_rate, weight_decay=phase.weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        model.parameters(),
+        phase.learning_rate,
+        momentum=phase.momentum,
+        weight_decay=phase.weight_decay,
+        fused=True,
+    )
+
+
+def _limited(
+    training: ResidentBatches, epoch: int, count: int, overfit_one_batch: bool
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches of an epoch, as the debug switches leave them."""
+    if overfit_one_batch:
+        return itertools.repeat(next(training.batches(0)), count)
+    return itertools.islice(training.batches(epoch), count)
+
+
+def _merit(row: Row) -> tuple[float, float]:
+    return row["validation_top1"], -row["validation_loss"]
+
+
+def _share_changed(previous: torch.Tensor, current: torch.Tensor) -> float | None:
+    if not len(current):
+        return None
+    return (previous != current).double().mean().item()
+
+
+def _copy(model: nn.Module) -> State:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def _section(tensors: State, prefix: str) -> State:
+    prefix += "."
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Peak memory so far, MiB: allocated on a GPU, resident on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

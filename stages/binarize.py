@@ -1,0 +1,38 @@
+"""Train a binary student with the losses of one row of the table.
+
+reads   the prepared data, TEACHER (its best epoch) and the sections student, binarization,
+        augmentation, network, compute and those of the LOSSES of the params
+writes  OUT/model.json, best.safetensors, last.safetensors
+        RESULTS/curves, kurtosis, timing/<name of OUT>.csv, one row per epoch (and layer)
+"""
+
+from pathlib import Path
+
+from pipeline.errors import run
+from pipeline.params import load_params
+from pipeline.training.objective import LOSSES
+from pipeline.training.phases import Places, binarize_student
+from stages.arguments import training_parser
+
+
+def main() -> None:
+    """Entry point."""
+    parser = training_parser(__doc__)
+    parser.add_argument("--row", required=True, help="name of the row")
+    parser.add_argument("--losses", required=True, nargs="+", help=f"of {', '.join(LOSSES)}")
+    parser.add_argument("--teacher", type=Path, required=True, help="folder of the teacher")
+    arguments = parser.parse_args()
+    places = Places(arguments.data, arguments.out, arguments.results)
+    binarize_student(
+        load_params(arguments.params),
+        places,
+        arguments.network,
+        arguments.seed,
+        arguments.row,
+        arguments.losses,
+        arguments.teacher,
+    )
+
+
+if __name__ == "__main__":
+    run(main)
