@@ -1,0 +1,279 @@
+"""Binary convolutions: the sign, the gradient that stands in for its own, the weight scale.
+
+The real weights that training updates are the latent weights; `BinaryConv2d` keeps them as its
+`weight`, so a binary network has the state_dict of its full-precision twin. What it convolves with
+is their quantized form, computed anew in each forward pass.
+
+To add a sign gradient: a module that maps a tensor to its sign, an entry in `SIGNS`, its name in
+`pipeline.params.Binarization`.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+
+from pipeline.params import Binarization
+
+_SPREAD_FLOOR = 1e-20
+"""Added to the variance of a filter: a constant one standardizes to 0, not to NaN."""
+
+
+def sign(x: Tensor) -> Tensor:
+    """+1 where x >= 0, else -1, in the shape and dtype of x. Zero is +1, also -0.0.
+
+    torch.sign maps 0 to 0, a third value that no 1-bit format holds. This is the only place of the
+    convention; no gradient passes through it.
+    """
+    return torch.sign(x).add_(0.5).sign_()
+
+
+class _EdeSign(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, k: Tensor) -> Tensor:
+        ctx.save_for_backward(x, t, k)
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        x, t, k = ctx.saved_tensors
+        # tanh_backward(g, y) is g * (1 - y^2), in one pass.
+        return torch.ops.aten.tanh_backward(gradient, (t * x).tanh_()).mul_(k * t), None, None
+
+
+class EdeSign(nn.Module):
+    """Sign with the error decay estimator: backward k t (1 - tanh^2(t x)).
+
+    Source: IR-Net (arXiv 1909.10788), its released code; METHOD [released]. `t` and `k` are 0-d
+    tensors that `set_ede` writes each epoch, so a compiled network is not compiled again. Until
+    then t = k = 1.
+    """
+
+    t: Tensor
+    k: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("t", torch.tensor(1.0), persistent=False)
+        self.register_buffer("k", torch.tensor(1.0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sign of x, any shape."""
+        return _EdeSign.apply(x, self.t, self.k)
+
+
+class _ClippedSign(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradient.masked_fill(x.abs() > 1, 0)
+
+
+class ClippedSign(nn.Module):
+    """Sign with the clipped straight-through estimator: backward 1 where |x| <= 1, else 0.
+
+    Source: BinaryConnect / BNN (arXiv 1602.02830, equation 4).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sign of x, any shape."""
+        return _ClippedSign.apply(x)
+
+
+class _PolynomialSign(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return x.abs().mul_(-2).add_(2).clamp_(min=0).mul_(gradient)
+
+
+class PolynomialSign(nn.Module):
+    """Sign with the piecewise polynomial gradient: backward 2 - 2|x| where |x| < 1, else 0.
+
+    Source: Bi-Real Net (arXiv 1808.00278, equation 7), where it serves activations.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sign of x, any shape."""
+        return _PolynomialSign.apply(x)
+
+
+SIGNS: dict[str, Callable[[], nn.Module]] = {
+    "ede": EdeSign,
+    "clipped": ClippedSign,
+    "polynomial": PolynomialSign,
+}
+
+
+def ede_schedule(epoch: int, epochs: int, t_min: float, t_max: float) -> tuple[float, float]:
+    """The two parameters of EDE in one epoch.
+
+    t = 10^(lg t_min + (lg t_max - lg t_min) epoch / epochs), k = max(1/t, 1). Source: IR-Net's
+    released code. t_max itself is never reached.
+
+    Args:
+        epoch: counted from 0.
+        epochs: epochs of the whole training.
+        t_min: t in epoch 0, above 0.
+        t_max: t that epoch `epochs` would have, above 0.
+
+    Returns:
+        (t, k)
+    """
+    t = t_min * (t_max / t_min) ** (epoch / epochs)
+    return t, max(1 / t, 1.0)
+
+
+def set_ede(model: nn.Module, t: float, k: float) -> None:
+    """Write t and k into every EDE sign of a model; a model without any is left alone."""
+    for module in model.modules():
+        if isinstance(module, EdeSign):
+            module.t.fill_(t)
+            module.k.fill_(k)
+
+
+def power_of_two_weight(weight: Tensor, sign_of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Quantized weights in IR-Net's form.
+
+    Per filter: sign(w_hat) 2^round(log2 mean|w_hat|), where w_hat = (w - mean w) / std w with the
+    unbiased std. The gradient passes through the standardization and, by
+    `sign_of`, through the sign; none passes through the scale. Source: IR-Net (arXiv 1909.10788,
+    equations 7 to 9), its released code. A filter without spread has the scale 0.
+
+    Args:
+        weight: latent weights (filters, channels, height, width).
+        sign_of: sign with its gradient, one of `SIGNS`.
+
+    Returns:
+        Tensor of the same shape with two values, +-2^s, in each filter.
+    """
+    elements = weight[0].numel()
+    # layer_norm standardizes with the biased std, forward and backward in one pass each.
+    standardized = F.layer_norm(weight, weight.shape[1:], eps=_SPREAD_FLOOR)
+    standardized = standardized * math.sqrt((elements - 1) / elements)
+    scale = _mean_absolute(standardized.detach()).log2_().round_().exp2_()
+    return sign_of(standardized) * scale
+
+
+class _MeanAbsoluteWeight(Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return sign(weight).mul_(_mean_absolute(weight))
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (weight,) = ctx.saved_tensors
+        return gradient.masked_fill(weight.abs() > 1, 0)
+
+
+def mean_absolute_weight(weight: Tensor) -> Tensor:
+    """Quantized weights in ReActNet's form: alpha sign(w), alpha = mean|w| of each filter.
+
+    Backward 1 where |w| <= 1, else 0: as in ReActNet's released code, neither does a gradient pass
+    through alpha nor is the gradient multiplied by it. Source: ReActNet (arXiv 2003.03488); the
+    scale is XNOR-Net's (arXiv 1603.05279, equation 6).
+
+    Args:
+        weight: latent weights (filters, channels, height, width).
+
+    Returns:
+        Tensor of the same shape with two values, +-alpha, in each filter.
+    """
+    return _MeanAbsoluteWeight.apply(weight)
+
+
+def _mean_absolute(weight: Tensor) -> Tensor:
+    """Mean of |w| of each filter, (filters, 1, 1, 1)."""
+    return weight.abs().mean(dim=(1, 2, 3), keepdim=True)
+
+
+class BinaryConv2d(nn.Conv2d):
+    """Convolution with the weights, the input, or both quantized to one bit; never a bias.
+
+    `Binarization.weight_scale` chooses the form of the weights as a whole:
+    - `power_of_two`: IR-Net's, `power_of_two_weight`, with `sign_gradient` for the weights as for
+      the activations;
+    - `mean_absolute`: ReActNet's, `mean_absolute_weight`, which brings its own gradient;
+      `sign_gradient` is that of the activations alone.
+
+    The input's sign has no scale. Zero padding is padded after the sign, so it stays 0.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int,
+        padding: int,
+        binarization: Binarization,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False
+        )
+        self.binarization = binarization
+        self.sign = SIGNS[binarization.sign_gradient]()
+
+    def quantized_weight(self) -> Tensor:
+        """The weights that the convolution uses, (filters, channels, height, width)."""
+        if not self.binarization.weights:
+            return self.weight
+        if self.binarization.weight_scale == "power_of_two":
+            return power_of_two_weight(self.weight, self.sign)
+        return mean_absolute_weight(self.weight)
+
+    def quantized_input(self, x: Tensor) -> Tensor:
+        """What the convolution sees of its input (batch, channels, height, width)."""
+        return self.sign(x) if self.binarization.activations else x
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve (batch, channels, height, width)."""
+        return self._conv_forward(self.quantized_input(input), self.quantized_weight(), None)
+
+
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    *,
+    stride: int = 1,
+    binarization: Binarization | None,
+) -> nn.Conv2d:
+    """A convolution without bias that keeps the image size at stride 1.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: filters.
+        kernel_size: odd, height and width.
+        stride: step of the filter in pixels.
+        binarization: how it is quantized; None for a real one.
+    """
+    padding = kernel_size // 2
+    if binarization is None:
+        return nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False
+        )
+    return BinaryConv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=padding,
+        binarization=binarization,
+    )

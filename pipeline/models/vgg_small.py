@@ -1,0 +1,57 @@
+"""VGG-Small for CIFAR-size images."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+from pipeline.models.binary import convolution
+from pipeline.models.layers import initialize
+from pipeline.params import Binarization
+
+SMALLEST_IMAGE = 8
+"""Pixels; three poolings leave one of them."""
+
+
+class VggSmall(nn.Module):
+    """Six 3x3 convolutions 128-128-256-256-512-512, a 2x2 pool behind every second, linear.
+
+    Order: convolution, pool, BN, hardtanh. Source: METHOD [field], after IR-Net's released
+    VGG-Small. First convolution, batch norms and classifier are real. The classifier sees
+    512 (image_size / 8)^2 features, 8,192 at 32 pixels.
+
+    Raises:
+        UserError: the images are smaller than 8 pixels.
+    """
+
+    def __init__(
+        self, *, classes: int, channels: int, image_size: int, binarization: Binarization | None
+    ) -> None:
+        super().__init__()
+        if image_size < SMALLEST_IMAGE:
+            raise UserError(
+                f"data.image_size is {image_size}: vgg_small needs at least {SMALLEST_IMAGE}"
+            )
+        self.conv1 = convolution(channels, 128, 3, binarization=None)
+        self.bn1 = nn.BatchNorm2d(128)
+        self.conv2 = convolution(128, 128, 3, binarization=binarization)
+        self.bn2 = nn.BatchNorm2d(128)
+        self.conv3 = convolution(128, 256, 3, binarization=binarization)
+        self.bn3 = nn.BatchNorm2d(256)
+        self.conv4 = convolution(256, 256, 3, binarization=binarization)
+        self.bn4 = nn.BatchNorm2d(256)
+        self.conv5 = convolution(256, 512, 3, binarization=binarization)
+        self.bn5 = nn.BatchNorm2d(512)
+        self.conv6 = convolution(512, 512, 3, binarization=binarization)
+        self.bn6 = nn.BatchNorm2d(512)
+        self.linear = nn.Linear(512 * (image_size // 8) ** 2, classes)
+        initialize(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (batch, channels, image_size, image_size) to logits (batch, classes)."""
+        out = F.hardtanh(self.bn1(self.conv1(images)), inplace=True)
+        out = F.hardtanh(self.bn2(F.max_pool2d(self.conv2(out), 2)), inplace=True)
+        out = F.hardtanh(self.bn3(self.conv3(out)), inplace=True)
+        out = F.hardtanh(self.bn4(F.max_pool2d(self.conv4(out), 2)), inplace=True)
+        out = F.hardtanh(self.bn5(self.conv5(out)), inplace=True)
+        out = F.hardtanh(self.bn6(F.max_pool2d(self.conv6(out), 2)), inplace=True)
+        return self.linear(out.flatten(1))
