@@ -1,0 +1,41 @@
+# `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lint lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## create .venv and install the pinned environment
+
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f"error: Python 3.11 or newer is needed, {sys.executable} is {v}; name another with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+reproduce: setup ## run the digits pipeline and print its table
+	@dvc repro
+	@python -m pipeline.reporting.headline results/digits
+	@echo "report: reports/digits/report.html"
+
+test: setup ## run the whole test suite
+	@python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: setup ## ruff and mypy
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+lock: ## compile requirements.txt from pyproject.toml (needs uv)
+	@uv pip compile pyproject.toml --extra dev --universal --no-header --no-emit-index-url \
+		--no-annotate --quiet --output-file requirements.txt
+
+clean: ## remove what can be rebuilt: scratch, caches of the tools
+	@rm -rf .scratch .mypy_cache .ruff_cache .pytest_cache .coverage* *.egg-info
+	@find pipeline stages tests benchmarks reports -name __pycache__ -type d -prune -exec rm -rf {} +
