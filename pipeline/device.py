@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from pipeline.errors import UserError
 from pipeline.params import Compute
@@ -20,10 +21,15 @@ class Arithmetic:
     channels_last: bool
     deterministic: bool
 
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """Of activations and convolution weights."""
-        return torch.channels_last if self.channels_last else torch.contiguous_format
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move `model` to the device, in the memory format chosen."""
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)
+        return model.to(self.device)
+
+    def autocast_context(self) -> torch.autocast:
+        """Within it, a forward pass computes in the precision chosen."""
+        return torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None)
 
 
 def select_device() -> torch.device:

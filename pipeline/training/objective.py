@@ -80,7 +80,7 @@ class Objective:
         epoch: int,
     ) -> dict[str, torch.Tensor]:
         """Unweighted 0-d losses by name, of float32 logits (B, classes) in 0-based `epoch`."""
-        terms = {}
+        terms: dict[str, torch.Tensor] = {}
         for name in self.losses:
             match name:
                 case "cross_entropy":

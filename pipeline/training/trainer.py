@@ -29,6 +29,7 @@ from pipeline.models.saved import State
 from pipeline.params import Params, Phase
 from pipeline.training.checkpoint import Scratch
 from pipeline.training.distributed import World
+from pipeline.training.energy import energy_joules
 from pipeline.training.interruption import EXIT_CODE, Interruption
 from pipeline.training.objective import LOSSES, Objective
 from pipeline.training.progress import Progress
@@ -85,7 +86,7 @@ class Trainer:
         self._task = task
         self._arithmetic = arithmetic
         self._world = world
-        self._model = task.model.to(arithmetic.device, memory_format=arithmetic.memory_format)
+        self._model = arithmetic.place(task.model)
         self._optimizer = _optimizer(task.phase, self._model)
         self._forward: nn.Module = self._model
         if world.size > 1:
@@ -96,8 +97,7 @@ class Trainer:
             self._forward = torch.compile(self._forward)  # type: ignore[assignment]
         self._teacher = task.teacher
         if self._teacher is not None:
-            self._teacher.to(arithmetic.device, memory_format=arithmetic.memory_format)
-            self._teacher.eval().requires_grad_(False)
+            arithmetic.place(self._teacher).eval().requires_grad_(False)
         self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
 
     def run(self, scratch: Scratch, interruption: Interruption) -> Outcome:
@@ -170,6 +170,7 @@ class Trainer:
         names = ("loss", *task.objective.losses, "correct")
         sums = torch.zeros(len(names), dtype=torch.float64, device=device)
         images, batches = 0, 0
+        joules = energy_joules(device)
         started = time.perf_counter()
         count = task.params.debug.batches or len(task.training)
         bar = self._progress.bar(
@@ -200,6 +201,7 @@ class Trainer:
             "seconds": seconds,
             "images_per_second": images / seconds,
             "peak_memory_mib": _peak_memory(device),
+            "energy_joules": None if joules is None else (energy_joules(device) or 0.0) - joules,
         }
         return row, timing
 
@@ -225,8 +227,7 @@ class Trainer:
         return logits.float().clone()
 
     def _autocast(self) -> torch.autocast:
-        dtype = self._arithmetic.autocast
-        return torch.autocast(self._arithmetic.device.type, dtype, enabled=dtype is not None)
+        return self._arithmetic.autocast_context()
 
     def _keep(self, outcome: Outcome, row: Row) -> None:
         """Keep the network if its validation top-1 is the highest yet; a tie goes to lower loss."""
@@ -248,7 +249,12 @@ class Trainer:
 
     def _signs(self) -> torch.Tensor:
         """Sign bits of all binary weights, one after another; empty for a real network."""
-        bits = [layer.sign_bits().flatten() for layer in binary_convolutions(self._model).values()]
+        with torch.no_grad():
+            bits = [
+                (layer.quantized_weight() >= 0).flatten()
+                for layer in binary_convolutions(self._model).values()
+                if layer.binarization.weights
+            ]
         return torch.cat(bits) if bits else torch.empty(0, dtype=torch.bool)
 
     def _check_finite(self, row: Row) -> None:
