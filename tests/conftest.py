@@ -1,0 +1,81 @@
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def with_overrides(params: dict, overrides: dict) -> dict:
+    """A copy of `params` with dotted keys replaced."""
+    changed = copy.deepcopy(params)
+    for key, value in overrides.items():
+        *sections, name = key.split(".")
+        section = changed
+        for each in sections:
+            section = section[each]
+        section[name] = value
+    return changed
+
+
+TINY = {
+    "data.image_size": 8,
+    "data.limit": 120,
+    "teacher.epochs": 2,
+    "teacher.batch_size": 32,
+    "finetune.epochs": 2,
+    "finetune.batch_size": 32,
+    "student.epochs": 2,
+    "student.batch_size": 32,
+    "evaluation.bootstrap_resamples": 50,
+    "compute.threads": 1,
+}
+"""The digits run at its smallest: 8x8 pixels, 120 images, two epochs."""
+
+
+@pytest.fixture
+def write_params(tmp_path):
+    """Writes the tiny digits parameters, with dotted overrides, and returns the file."""
+
+    def write(overrides: dict | None = None, name: str = "params.yaml") -> Path:
+        default = yaml.safe_load((ROOT / "params.yaml").read_text())
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(with_overrides(default, TINY | (overrides or {}))))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_digits(tmp_path_factory) -> Path:
+    """120 digits of 8x8 pixels, prepared by the stage."""
+    folder = tmp_path_factory.mktemp("tiny")
+    default = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = folder / "params.yaml"
+    params.write_text(yaml.safe_dump(with_overrides(default, TINY)))
+    run_stage("prepare", "--params", params, "--out", folder / "digits", cwd=folder)
+    return folder / "digits"
+
+
+def stage_command(stage: str, *arguments: object) -> list[str]:
+    """The command line of a stage, in this interpreter."""
+    return [sys.executable, "-m", f"stages.{stage}", *map(str, arguments)]
+
+
+def run_stage(stage: str, *arguments: object, cwd: Path, **options) -> subprocess.CompletedProcess:
+    """Run a stage in `cwd`, whatever its end."""
+    import os
+
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+    return subprocess.run(
+        stage_command(stage, *arguments),
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=options.pop("check", True),
+        **options,
+    )

@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from pipeline.errors import UserError
+from pipeline.training.checkpoint import Scratch, fingerprint
+from pipeline.training.distributed import World
+
+ALONE = World(rank=0, size=1)
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with Scratch("digits/cell", "key", ALONE) as scratch:
+        yield scratch
+
+
+def save_epochs(scratch, count):
+    for epoch in range(1, count + 1):
+        scratch.save(epoch, {"w": torch.tensor([float(epoch)])}, {"epochs_done": epoch})
+
+
+def files(tmp_path):
+    return sorted(path.name for path in (tmp_path / ".scratch/digits/cell/key").iterdir())
+
+
+def test_nothing_saved_loads_as_nothing(scratch):
+    assert scratch.load() is None
+
+
+def test_the_newest_checkpoint_is_loaded_and_two_are_kept(scratch, tmp_path):
+    save_epochs(scratch, 4)
+    tensors, state = scratch.load()
+    assert tensors["w"].item() == 4
+    assert state == {"epochs_done": 4}
+    assert [name for name in files(tmp_path) if name.endswith(".safetensors")] == [
+        "epoch-0003.safetensors",
+        "epoch-0004.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "unfinished"])
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_taken(
+    scratch, tmp_path, capsys, damage
+):
+    save_epochs(scratch, 3)
+    newest = tmp_path / ".scratch/digits/cell/key/epoch-0003.safetensors"
+    content = bytearray(newest.read_bytes())
+    if damage == "truncated":
+        newest.write_bytes(content[:-1])
+    elif damage == "altered":
+        content[-1] ^= 1
+        newest.write_bytes(content)
+    else:
+        newest.with_suffix(".sha256").unlink()
+    tensors, state = scratch.load()
+    assert (tensors["w"].item(), state["epochs_done"]) == (2, 2)
+    if damage != "unfinished":
+        assert "epoch-0003.safetensors: is damaged" in capsys.readouterr().err
+
+
+def test_a_second_run_of_the_cell_is_refused(scratch):
+    with (
+        pytest.raises(UserError, match=r"digits/cell: another process is training this cell"),
+        Scratch("digits/cell", "other key", ALONE),
+    ):
+        pass
+
+
+def test_clearing_removes_every_fingerprint_of_the_cell(scratch, tmp_path):
+    save_epochs(scratch, 1)
+    stale = tmp_path / ".scratch/digits/cell/older"
+    stale.mkdir()
+    scratch.clear()
+    assert not (tmp_path / ".scratch/digits/cell").exists()
+
+
+def test_the_fingerprint_changes_with_any_input():
+    assert fingerprint(seed=1, data={"a": "b"}) == fingerprint(data={"a": "b"}, seed=1)
+    assert fingerprint(seed=1) != fingerprint(seed=2)
+
+
+def test_no_space_ends_in_one_line_and_leaves_no_part(scratch, tmp_path, monkeypatch):
+    save_epochs(scratch, 1)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="epoch-0002.safetensors: could not be written: No space"):
+        scratch.save(2, {"w": torch.zeros(1)}, {})
+    assert files(tmp_path) == ["epoch-0001.safetensors", "epoch-0001.sha256"]
