@@ -24,11 +24,13 @@ class Objective:
     Args:
         losses: Which of LOSSES take part.
         params: Weights and settings of the losses.
-        model: The network in training; its parameters are read at each call.
-        teacher: Network with the same topology; needed by `distillation` and `mimicking`.
+        model: The network in training, on its device; its parameters are read at each call.
+        teacher: Trained network on the same device; needed by `distillation` and `mimicking`, for
+            the latter with the topology of `model`.
 
     Raises:
-        UserError: a loss is unknown, lacks its teacher, or its layers do not pair.
+        UserError: a loss is unknown, lacks its teacher, its layers do not pair, or no loss looks at
+            the logits.
     """
 
     def __init__(
@@ -37,6 +39,11 @@ class Objective:
         for name in losses:
             if name not in LOSSES:
                 raise UserError(f"--losses has {name!r}: allowed are {', '.join(LOSSES)}")
+        if not {"cross_entropy", "distillation"} & set(losses):
+            raise UserError(
+                f"--losses is {' '.join(losses)}: needs cross_entropy or distillation, "
+                "the others do not look at the images"
+            )
         self.losses = tuple(name for name in LOSSES if name in losses)
         self._weights = {name: getattr(params, name).weight for name in self.losses}
         self._params = params
@@ -46,6 +53,7 @@ class Objective:
             self._regularized = [layer.weight for layer in regularized.values()]
             targets = layer_targets(params.kurtosis.target, list(regularized))
             self.targets = dict(zip(regularized, targets, strict=True))
+            self._targets = self._regularized[0].new_tensor(targets)
         if teacher is None:
             for name in ("distillation", "mimicking"):
                 if name in losses:
@@ -64,7 +72,9 @@ class Objective:
                     )
             self._mimicking = [layer.weight for layer in student.values()]
             self._mimicked = prepare_teacher(
-                [source[name].weight.detach() for name in student], params.mimicking
+                [source[name].weight for name in student],
+                params.mimicking.form,
+                params.mimicking.temperature,
             )
 
     @property
@@ -89,7 +99,7 @@ class Objective:
                     if epoch >= self._params.kurtosis.start_epoch:
                         terms[name] = kurtosis_loss(
                             self._regularized,
-                            list(self.targets.values()),
+                            self._targets,
                             self._params.kurtosis.aggregate,
                         )
                 case "distillation":
@@ -99,7 +109,10 @@ class Objective:
                     )
                 case "mimicking":
                     terms[name] = mimicking_loss(
-                        self._mimicking, self._mimicked, self._params.mimicking
+                        self._mimicking,
+                        self._mimicked,
+                        self._params.mimicking.form,
+                        self._params.mimicking.temperature,
                     )
         return terms
 

@@ -1,0 +1,111 @@
+"""Weight distribution mimicking (WDM): the student's weights are distributed as the teacher's.
+
+METHOD knows three readings of it; each loss is the sum over the layers (as the released code adds
+them) of a term of one layer's weights, student w_s and teacher w_t, given as lists in the same
+order. The teacher never changes, so what depends on it alone is computed once, by
+`prepare_teacher`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.losses.sorting import sort_all
+
+Form = Literal["quantile", "softmax", "released"]
+
+
+def prepare_teacher(
+    weights: Sequence[Tensor], form: Form, temperature: float
+) -> tuple[Tensor, ...]:
+    """What `mimicking_loss` needs of the teacher.
+
+    Args:
+        weights: of each layer (filters, channels, height, width), on the student's device.
+        form: of the loss.
+        temperature: T of the form `softmax`.
+
+    Returns:
+        For each layer, without gradient: the sorted weights, 1-d (`quantile`); softmax(w_t / T)
+        over the input channels (`softmax`); the weights themselves (`released`).
+    """
+    weights = [weight.detach() for weight in weights]
+    if form == "quantile":
+        return sort_all(weights)
+    if form == "softmax":
+        return tuple(F.softmax(weight / temperature, dim=1) for weight in weights)
+    return tuple(weights)
+
+
+def mimicking_loss(
+    student: Sequence[Tensor], teacher: Sequence[Tensor], form: Form, temperature: float
+) -> Tensor:
+    """L_WDM in one of its forms, summed over the layers.
+
+    Args:
+        student: latent weights of each layer (filters, channels, height, width).
+        teacher: from `prepare_teacher`, same form and temperature.
+        form: `quantile`, `softmax` or `released`; see `quantile_distance`, `softmax_divergence`,
+            `released_term`.
+        temperature: T of the form `softmax`.
+
+    Returns:
+        0-d tensor.
+    """
+    if form == "quantile":
+        student = sort_all(student)
+    terms: dict[Form, Callable[[Tensor, Tensor], Tensor]] = {
+        "quantile": quantile_distance,
+        "softmax": partial(softmax_divergence, temperature=temperature),
+        "released": released_term,
+    }
+    pairs = zip(student, teacher, strict=True)
+    return torch.stack([terms[form](s, t) for s, t in pairs]).sum()
+
+
+def quantile_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the sorted weights of one layer.
+
+    mean_i (w_s,(i) - w_t,(i))^2, the squared 2-Wasserstein distance between the two distributions
+    of weights. Source: METHOD [inferred], the literal reading of "mimic the distribution".
+
+    Args:
+        student: sorted, 1-d.
+        teacher: sorted, 1-d, as many elements.
+    """
+    return F.mse_loss(student, teacher)
+
+
+def softmax_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """KL divergence of softmax(w_s / T) from softmax(w_t / T) over the input channels of one layer.
+
+    mean over all elements of p_t (log p_t - log p_s), times T^2, T = 6 by default. Source: METHOD
+    [released], where it is present but never called.
+
+    Args:
+        student: weights (filters, channels, height, width).
+        teacher: softmax(w_t / T) over the channels, same shape.
+        temperature: T, above 0.
+    """
+    log_student = F.log_softmax(student / temperature, dim=1)
+    return (torch.xlogy(teacher, teacher) - teacher * log_student).mean() * temperature**2
+
+
+def released_term(student: Tensor, teacher: Tensor) -> Tensor:
+    """mean(exp(w_t) (w_t - w_s)) of one layer: KLDivLoss(log_target=True) on the raw weights.
+
+    Source: METHOD [released]; this is what the released trainer calls.
+
+    Warning: this is no distance. Raw weights are no log-probabilities, so it is linear in w_s,
+    unbounded below and negative as soon as the student's weights are the larger ones; its gradient
+    is the constant -exp(w_t) / n, which pushes every weight up. Kept for fidelity.
+
+    Args:
+        student: weights of any shape.
+        teacher: weights of the same shape.
+    """
+    return (teacher.exp() * (teacher - student)).mean()
