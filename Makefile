@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint lock clean
+.PHONY: help setup reproduce test lint lock verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: setup ## ruff and mypy
 lock: ## compile requirements.txt from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --no-header --no-emit-index-url \
 		--no-annotate --quiet --output-file requirements.txt
+
+verify: setup ## run the pipeline in two fresh clones and compare every output's hash
+	@python -m benchmarks.repeatability
 
 clean: ## remove what can be rebuilt: scratch, caches of the tools
 	@rm -rf .scratch .mypy_cache .ruff_cache .pytest_cache .coverage* *.egg-info

@@ -16,6 +16,8 @@ import torch
 from pipeline.device import Arithmetic
 
 ROOT = Path(__file__).resolve().parents[1]
+CODE = ("pipeline", ":(exclude)pipeline/reporting", "stages", ":(exclude)stages/report.py")
+"""What can change a trained network or its evaluation, as Git pathspecs."""
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "dvc", "safetensors")
 
 
@@ -40,15 +42,15 @@ def provenance(arithmetic: Arithmetic) -> dict[str, Any]:
 
 
 def _revision() -> dict[str, Any]:
-    """Git revision, and whether the code it names is the code that ran.
+    """The last commit that changed the code, and whether the code that ran is the code of HEAD.
 
-    Outside a checkout (a plain copy on a GPU machine) BDBNN_REVISION may name the revision.
+    A later commit that leaves the code alone (results, text) gives the same answer, hence the same
+    bytes. Outside a checkout (a plain copy on a GPU machine) BDBNN_REVISION may name the revision.
     """
-    revision = _git("rev-parse", "HEAD")
-    if revision is None:
+    revision = _git("log", "-1", "--format=%H", "--", *CODE)
+    if not revision:
         return {"revision": os.environ.get("BDBNN_REVISION", "unknown"), "clean": None}
-    changes = _git("status", "--porcelain", "--", "pipeline", "stages")
-    return {"revision": revision, "clean": changes == ""}
+    return {"revision": revision, "clean": _git("status", "--porcelain", "--", *CODE) == ""}
 
 
 def _git(*arguments: str) -> str | None:

@@ -158,7 +158,8 @@ def _task(
         _check_twin(architecture, plan.start)
         source, _ = load_trained(plan.start, "best")
         model.load_state_dict(source.state_dict())
-    teacher = load_trained(plan.teacher, "best")[0] if plan.teacher else None
+    model = arithmetic.place(model)
+    teacher = arithmetic.place(load_trained(plan.teacher, "best")[0]) if plan.teacher else None
 
     def batches(split: Split, augmentation: Augmentation | None) -> ResidentBatches:
         return ResidentBatches(

@@ -64,6 +64,7 @@ class Task:
 
     cell: str
     model: nn.Module
+    """On the device, as is the teacher."""
     teacher: nn.Module | None
     """Frozen; its logits are distilled if the objective asks for them."""
     objective: Objective
@@ -86,7 +87,7 @@ class Trainer:
         self._task = task
         self._arithmetic = arithmetic
         self._world = world
-        self._model = arithmetic.place(task.model)
+        self._model = task.model
         self._optimizer = _optimizer(task.phase, self._model)
         self._forward: nn.Module = self._model
         if world.size > 1:
@@ -97,7 +98,7 @@ class Trainer:
             self._forward = torch.compile(self._forward)  # type: ignore[assignment]
         self._teacher = task.teacher
         if self._teacher is not None:
-            arithmetic.place(self._teacher).eval().requires_grad_(False)
+            self._teacher.eval().requires_grad_(False)
         self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
 
     def run(self, scratch: Scratch, interruption: Interruption) -> Outcome:

@@ -1,0 +1,68 @@
+"""Run a pipeline in two fresh clones at different paths and compare every output's hash.
+
+reads   the committed state of this repository
+writes  nothing here; the clones are removed afterwards
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from pipeline.provenance import ROOT
+
+Hashes = dict[str, str]
+
+
+def main() -> None:
+    """Entry point; exit code 1 if any hash differs."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("pipeline", nargs="?", default="dvc.yaml", help="default: %(default)s")
+    pipeline = parser.parse_args().pipeline
+    committed = output_hashes(ROOT / Path(pipeline).with_suffix(".lock"))
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
+        first = run_in_clone(Path(one) / "clone", pipeline)
+        second = run_in_clone(Path(two) / "another" / "path" / "to-a-clone", pipeline)
+    print(f"{'output':60} {'clone 1':10} {'clone 2':10} committed")
+    for path in sorted(first.keys() | second.keys()):
+        hashes = [side.get(path, "missing")[:8] for side in (first, second, committed)]
+        note = "" if hashes[0] == hashes[1] else "  DIFFERS"
+        print(f"{path:60} {hashes[0]:10} {hashes[1]:10} {hashes[2]}{note}")
+    differing = [
+        path for path in first.keys() | second.keys() if first.get(path) != second.get(path)
+    ]
+    as_committed = sum(committed.get(path) == value for path, value in first.items())
+    print(
+        f"{len(first)} outputs: {len(first) - len(differing)} alike in both clones, "
+        f"{as_committed} as committed (those hold versions and hardware too)"
+    )
+    sys.exit(1 if differing or not first else 0)
+
+
+def run_in_clone(clone: Path, pipeline: str) -> Hashes:
+    """Clone HEAD, run the pipeline with nothing cached, return the hashes of its outputs."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    site = clone.with_name("dvc-site")
+    environment = {**os.environ, "DVC_SITE_CACHE_DIR": str(site)}
+    print(f"running {pipeline} in a fresh clone", flush=True)
+    subprocess.run(["dvc", "repro", "--quiet", pipeline], cwd=clone, env=environment, check=True)
+    hashes = output_hashes(clone / Path(pipeline).with_suffix(".lock"))
+    shutil.rmtree(clone)
+    return hashes
+
+
+def output_hashes(lock: Path) -> Hashes:
+    """MD5 of each output that a dvc.lock names."""
+    stages = yaml.safe_load(lock.read_text())["stages"] if lock.exists() else {}
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+
+
+if __name__ == "__main__":
+    main()
