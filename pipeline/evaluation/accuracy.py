@@ -1,0 +1,134 @@
+"""How often and how confidently a network is right: top-1, top-5, confusion, loss, intervals."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn import functional as F
+
+from pipeline.data.batches import ResidentBatches
+from pipeline.device import Arithmetic
+
+
+@dataclass(frozen=True)
+class Score:
+    """Counts of one pass over a split; shares derive from them."""
+
+    confusion: np.ndarray
+    """int64 (classes, classes): images of true class (row) predicted as class (column)."""
+    top5_correct: int
+    """Images whose true class is among the five highest logits (all, if there are fewer)."""
+    loss: float
+    """Mean cross-entropy, nats per image."""
+
+    @property
+    def images(self) -> int:
+        """Images seen, each once."""
+        return int(self.confusion.sum())
+
+    @property
+    def correct(self) -> int:
+        """Images whose highest logit is the true class."""
+        return int(np.trace(self.confusion))
+
+    @property
+    def top1(self) -> float:
+        """Share of images whose highest logit is the true class."""
+        return self.correct / self.images
+
+    @property
+    def top5(self) -> float:
+        """Share of images whose true class is among the five highest logits."""
+        return self.top5_correct / self.images
+
+
+def score(
+    model: nn.Module, batches: ResidentBatches, arithmetic: Arithmetic, classes: int
+) -> Score:
+    """Pass every image of `batches` through `model` once, in evaluation mode.
+
+    Where processes share the batches, each gets the counts of all of them.
+
+    Args:
+        model: Gives logits (B, classes); is on the device of `arithmetic` and is left in
+            evaluation mode.
+        batches: Unshuffled and not augmented; this process's share.
+        arithmetic: Device and autocast.
+        classes: Number of classes.
+    """
+    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=arithmetic.device)
+    top5_and_loss = torch.zeros(2, dtype=torch.float64, device=arithmetic.device)
+    for logits, labels in _predictions(model, batches, arithmetic):
+        pairs = labels * classes + logits.argmax(1)
+        confusion += torch.bincount(pairs, minlength=classes * classes)
+        highest = logits.topk(min(5, classes)).indices
+        top5_and_loss[0] += (highest == labels[:, None]).sum()
+        top5_and_loss[1] += _loss_sum(logits, labels)
+    counts = _over_processes(confusion).reshape(classes, classes).cpu().numpy()
+    top5_correct, loss_sum = _over_processes(top5_and_loss).tolist()
+    return Score(counts, int(top5_correct), loss_sum / int(counts.sum()))
+
+
+def mean_loss_and_top1(
+    model: nn.Module, batches: ResidentBatches, arithmetic: Arithmetic
+) -> tuple[float, float]:
+    """Mean cross-entropy (nats per image) and top-1 share: what validation needs of `score`."""
+    sums = torch.zeros(3, dtype=torch.float64, device=arithmetic.device)
+    for logits, labels in _predictions(model, batches, arithmetic):
+        sums[0] += _loss_sum(logits, labels)
+        sums[1] += (logits.argmax(1) == labels).sum()
+        sums[2] += len(labels)
+    loss, correct, images = _over_processes(sums).tolist()
+    return loss / images, correct / images
+
+
+def bootstrap_interval(
+    correct: int, images: int, *, resamples: int, confidence: float, seed: int
+) -> tuple[float, float]:
+    """Percentile bootstrap over images of the share `correct` / `images`.
+
+    A resample draws `images` images with replacement; each is a correct one with probability
+    correct / images, so their number is binomial and is drawn as such: the same distribution as
+    resampling the 0/1 outcomes, without the outcomes. The interval tells the uncertainty of a
+    finite test set, not that of training (see the spread over seeds), and is a single point
+    where all or no images are correct. [inferred]
+
+    Args:
+        correct: Images counted.
+        images: Of so many.
+        resamples: Bootstrap draws.
+        confidence: Share of the draws inside the interval.
+        seed: Of the draws.
+
+    Returns:
+        Lower and upper bound, shares.
+    """
+    draws = np.random.default_rng(seed).binomial(images, correct / images, resamples) / images
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _predictions(
+    model: nn.Module, batches: ResidentBatches, arithmetic: Arithmetic
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits float32 (B, classes) and labels int64 (B,) of each batch."""
+    model.eval()
+    for images, labels in batches.batches(0):
+        with torch.inference_mode(), arithmetic.autocast_context():
+            logits = model(images)
+        yield logits.float(), labels
+
+
+def _loss_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits, labels, reduction="none").double().sum()
+
+
+def _over_processes(values: torch.Tensor) -> torch.Tensor:
+    """Sum over the processes that share the batches; each must ask, also one with no image."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(values)
+    return values

@@ -1,0 +1,223 @@
+"""One cell of the table: a trained network judged on test, its weights and its cost."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import nn
+
+from pipeline.artifacts import write_json, write_tensors
+from pipeline.data.batches import ResidentBatches
+from pipeline.data.prepared import Manifest, Split, load_prepared
+from pipeline.device import configure, select_device
+from pipeline.errors import UserError
+from pipeline.evaluation.accuracy import bootstrap_interval, score
+from pipeline.evaluation.cost import cost
+from pipeline.evaluation.feature_maps import feature_maps
+from pipeline.evaluation.weights import (
+    HISTOGRAM_EDGES,
+    layer_statistics,
+    standardized_histogram,
+)
+from pipeline.losses.kurtosis import layer_targets
+from pipeline.models.architecture import Architecture
+from pipeline.models.layers import regularized_convolutions
+from pipeline.models.saved import Description, load_trained
+from pipeline.params import Params
+
+BATCH_SIZE = 256
+"""Images in flight; has no say in the result beyond rounding of the mean loss."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where an evaluation reads and writes."""
+
+    data: Path
+    """Prepared data."""
+    model: Path
+    """Trained network to judge."""
+    reference: Path | None
+    """Trained network whose weight distribution it is compared with."""
+    results: Path
+
+
+def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
+    """Judge a trained network and write its metrics, details and feature maps.
+
+    This is the only place that looks at the test images. The best epoch, by validation, is
+    measured in full; of the last epoch, top-1 alone. Nothing is written before all is computed.
+
+    Args:
+        params: Its sections evaluation and compute; what the network was trained with comes from
+            its own description.
+        places: What to read, and the folder to write to: <cell>.json, details/<cell>.json and
+            feature_maps/<cell>.safetensors.
+
+    Returns:
+        The metrics, as in <cell>.json.
+
+    Raises:
+        UserError: a file is missing or damaged, network, data and reference do not fit together,
+            or the network computes no finite numbers.
+    """
+    arithmetic = configure(params.compute, select_device())
+    model, description = load_trained(places.model, "best")
+    architecture = description.architecture
+    reference = _load_reference(places.reference, places.model, architecture)
+    prepared = load_prepared(places.data)
+    manifest, test = prepared.manifest, prepared.test
+    _check_data(places, architecture, manifest)
+
+    weights = _weights(model, description, reference)
+    image_shape = (manifest.channels, manifest.image_size, manifest.image_size)
+    spent = cost(model, image_shape)
+    maps = _feature_maps(model, test, manifest, params.evaluation.feature_map_image)
+    batches = _batches(test, manifest, arithmetic.device, arithmetic.channels_last)
+    best = score(arithmetic.place(model), batches, arithmetic, architecture.classes)
+    if not math.isfinite(best.loss):
+        raise UserError(f"{places.model}: the cross-entropy of its best epoch is {best.loss}")
+    last_model, _ = load_trained(places.model, "last")
+    last = score(arithmetic.place(last_model), batches, arithmetic, architecture.classes)
+    low, high = bootstrap_interval(
+        best.correct,
+        best.images,
+        resamples=params.evaluation.bootstrap_resamples,
+        confidence=params.evaluation.confidence,
+        seed=description.seed,
+    )
+
+    identity = {
+        "row": description.row,
+        "network": architecture.network,
+        "seed": description.seed,
+    }
+    metrics = {
+        **identity,
+        "top1": best.top1,
+        "top1_low": low,
+        "top1_high": high,
+        "top5": best.top5,
+        "loss": best.loss,
+        "last_epoch_top1": last.top1,
+        "validation_top1": description.validation_top1,
+        "best_epoch": description.best_epoch,
+        **_means(weights["layers"]),
+        **asdict(spent),
+        "debug": description.debug,
+    }
+    details = {
+        **identity,
+        "losses": description.losses,
+        "teacher": description.teacher,
+        "reference": places.reference.name if places.reference else None,
+        "architecture": architecture.model_dump(mode="json"),
+        "params": description.params | {"evaluation": params.evaluation.model_dump(mode="json")},
+        "provenance": description.provenance,
+        "manifest": manifest.model_dump(mode="json"),
+        "classes": manifest.classes,
+        "confusion": best.confusion.tolist(),
+        **weights,
+    }
+    cell = "{network}-{row}-{seed}".format(**identity)
+    write_tensors(places.results / "feature_maps" / f"{cell}.safetensors", maps)
+    write_json(places.results / "details" / f"{cell}.json", details)
+    write_json(places.results / f"{cell}.json", metrics)
+    return metrics
+
+
+def _load_reference(
+    folder: Path | None, model: Path, architecture: Architecture
+) -> nn.Module | None:
+    if folder is None:
+        return None
+    reference, description = load_trained(folder, "best")
+    for key, wanted in architecture.model_dump(exclude={"binarization"}).items():
+        found = getattr(description.architecture, key)
+        if found != wanted:
+            raise UserError(
+                f"--reference {folder}: its {key} is {found!r}, that of {model} is {wanted!r}"
+            )
+    return reference
+
+
+def _check_data(places: Places, architecture: Architecture, manifest: Manifest) -> None:
+    wanted = {
+        "classes": len(manifest.classes),
+        "channels": manifest.channels,
+        "image_size": manifest.image_size,
+    }
+    for key, value in wanted.items():
+        found = getattr(architecture, key)
+        if found != value:
+            raise UserError(
+                f"--model {places.model}: its {key} is {found}, that of {places.data} is {value}"
+            )
+
+
+def _weights(
+    model: nn.Module, description: Description, reference: nn.Module | None
+) -> dict[str, Any]:
+    """Statistics and histogram of each regularized layer, as JSON."""
+    layers = regularized_convolutions(model)
+    targets = {}
+    if "kurtosis" in description.losses:
+        values = layer_targets(description.params["kurtosis"]["target"], list(layers))
+        targets = dict(zip(layers, values, strict=True))
+    statistics = layer_statistics(model, targets, reference)
+    counts = {name: standardized_histogram(layer.weight) for name, layer in layers.items()}
+    return {
+        "layers": [asdict(layer) for layer in statistics],
+        "histogram": {"edges": HISTOGRAM_EDGES, "counts": counts},
+    }
+
+
+def _batches(
+    split: Split, manifest: Manifest, device: torch.device, channels_last: bool
+) -> ResidentBatches:
+    return ResidentBatches(
+        split,
+        manifest.mean,
+        manifest.std,
+        batch_size=BATCH_SIZE,
+        augmentation=None,
+        shuffle=False,
+        seed=0,
+        device=device,
+        channels_last=channels_last,
+    )
+
+
+def _feature_maps(
+    model: nn.Module, test: Split, manifest: Manifest, index: int
+) -> dict[str, torch.Tensor]:
+    count = len(test.labels)
+    if index >= count:
+        raise UserError(
+            f"evaluation.feature_map_image is {index}: there are {count} test images, from 0 on"
+        )
+    chosen = Split(test.images[index : index + 1], test.labels[index : index + 1])
+    batches = _batches(chosen, manifest, torch.device("cpu"), channels_last=False)
+    image, _ = next(batches.batches(0))
+    return {"image": torch.from_numpy(chosen.images[0]), **feature_maps(model, image)}
+
+
+def _means(layers: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Means over the layers, each counting once; None where no layer has the statistic."""
+    columns = {
+        "kurtosis": [layer["kurtosis"] for layer in layers],
+        "kurtosis_distance": [
+            abs(layer["kurtosis"] - layer["target"])
+            for layer in layers
+            if layer["target"] is not None
+        ],
+        "near_zero_share": [layer["near_zero_share"] for layer in layers],
+        "binarization_error": [layer["binarization_error"] for layer in layers],
+        "teacher_distance": [
+            layer["teacher_distance"] for layer in layers if layer["teacher_distance"] is not None
+        ],
+    }
+    return {name: fmean(values) if values else None for name, values in columns.items()}

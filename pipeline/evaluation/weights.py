@@ -1,0 +1,124 @@
+"""How the weights of each layer are distributed.
+
+All statistics are of the latent weights, in float64, so that a full-precision network and its
+binary twin are measured alike. The layers are those under the kurtosis loss.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+from pipeline.losses.kurtosis import kurtosis
+from pipeline.losses.mimicking import quantile_distance
+from pipeline.losses.sorting import sort_all
+from pipeline.models.binary import BinaryConv2d, sign
+from pipeline.models.layers import regularized_convolutions
+
+NEAR_ZERO = 0.1
+"""Of the mean |w| of the layer."""
+HISTOGRAM_EDGES: tuple[float, ...] = tuple(np.linspace(-3, 3, 61).round(1).tolist())
+"""Of 60 bins, in standard deviations of the layer."""
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """Weight distribution of one layer."""
+
+    name: str
+    elements: int
+    binary: bool
+    """Whether the network uses one bit of each weight."""
+    kurtosis: float
+    target: float | None
+    """Of the kurtosis loss, if the network was trained with it."""
+    near_zero_share: float
+    binarization_error: float
+    teacher_distance: float | None
+    """`quantile_distance` (squared 2-Wasserstein, of the weights as they are) to the same layer of
+    the reference, if there is one."""
+
+
+def layer_statistics(
+    model: nn.Module, targets: Mapping[str, float], reference: nn.Module | None
+) -> list[LayerStatistics]:
+    """Statistics of every regularized layer, in module order.
+
+    Args:
+        model: On the CPU.
+        targets: Kurtosis target by layer name; a layer that has none is not in it.
+        reference: Network with the same topology whose weight distribution is compared.
+
+    Raises:
+        UserError: weights of a layer are constant or not finite, so that they have no kurtosis.
+    """
+    references = regularized_convolutions(reference) if reference is not None else {}
+    return [
+        _statistics(name, layer, targets.get(name), references.get(name))
+        for name, layer in regularized_convolutions(model).items()
+    ]
+
+
+def _statistics(
+    name: str, layer: nn.Conv2d, target: float | None, reference: nn.Conv2d | None
+) -> LayerStatistics:
+    weight = layer.weight.detach().double()
+    value = kurtosis(weight).item()
+    if not math.isfinite(value):
+        raise UserError(f"{name}.weight has no kurtosis: it is constant or not finite")
+    distance = None
+    if reference is not None:
+        own, others = sort_all([layer.weight.detach(), reference.weight.detach()])
+        distance = quantile_distance(own.double(), others.double()).item()
+    return LayerStatistics(
+        name=name,
+        elements=weight.numel(),
+        binary=isinstance(layer, BinaryConv2d) and layer.binarization.weights,
+        kurtosis=value,
+        target=target,
+        near_zero_share=near_zero_share(weight),
+        binarization_error=binarization_error(weight),
+        teacher_distance=distance,
+    )
+
+
+def near_zero_share(weight: Tensor) -> float:
+    """Share of weights within 10 % of zero: |w| < 0.1 mean|w|, the mean taken over the layer.
+
+    Their signs are fragile: a small update flips them. It is 0.05 for a uniform distribution around
+    0, 0.064 for a Gaussian one, and 0 where all weights sit in two modes. [inferred]
+    """
+    magnitude = weight.abs()
+    return (magnitude < NEAR_ZERO * magnitude.mean()).double().mean().item()
+
+
+def binarization_error(weight: Tensor) -> float:
+    """Share of the weights' energy that one bit loses: ||w - alpha sign(w)||^2 / ||w||^2.
+
+    alpha = mean|w| of each output filter: the minimizer of ||w - alpha sign(w)||^2 for that filter
+    (XNOR-Net, arXiv 1603.05279, equation 6), so that the error tells the shape of the distribution
+    and not how well a network's own scale fits. sign(0) = +1. The error is 0 for +-alpha, 1/4 for
+    a uniform distribution around 0, 1 - 2/pi for a Gaussian one.
+
+    Args:
+        weight: (filters, channels, height, width), not all zero.
+    """
+    filters = weight.flatten(1)
+    alpha = filters.abs().mean(1, keepdim=True)
+    lost = filters - alpha * sign(filters)
+    return (lost.square().sum() / filters.square().sum()).item()
+
+
+def standardized_histogram(weight: Tensor) -> list[int]:
+    """Counts of (w - mean w) / std w of a layer (unbiased std) in the bins of HISTOGRAM_EDGES.
+
+    The outer bins take what lies beyond them, so the counts sum to the number of weights.
+    """
+    values = weight.detach().double().flatten()
+    standardized = (values - values.mean()) / values.std()
+    low, high = HISTOGRAM_EDGES[0], HISTOGRAM_EDGES[-1]
+    counts, _ = np.histogram(standardized.clamp(low, high).numpy(), HISTOGRAM_EDGES)
+    return counts.tolist()

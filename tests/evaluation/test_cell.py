@@ -1,0 +1,224 @@
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.artifacts import read_tensors, write_tensors
+from pipeline.data.prepared import load_prepared
+from pipeline.errors import UserError
+from pipeline.evaluation.cell import Places, evaluate_cell
+from pipeline.models.architecture import Architecture, build
+from pipeline.models.saved import Description, save_trained
+from pipeline.params import load_params
+from tests.conftest import run_stage
+
+CELL, REFERENCE = "resnet20-complete-3", "resnet20-kurtosis-3"
+
+
+@pytest.fixture
+def params_file(write_params):
+    return write_params({"kurtosis.target": "1.4 x17, 1.8"})
+
+
+@pytest.fixture
+def params(params_file):
+    return load_params(params_file)
+
+
+def save(folder, params, row, losses, *, binary, seed=3, **architecture):
+    described = {
+        "network": "resnet20",
+        "classes": 10,
+        "channels": 1,
+        "image_size": 8,
+        "block": "bireal",
+        "downsample": "real",
+        "binarization": params.binarization if binary else None,
+    }
+    description = Description(
+        architecture=Architecture(**described | architecture),
+        row=row,
+        seed=seed,
+        losses=losses,
+        teacher=REFERENCE if binary else None,
+        best_epoch=2,
+        validation_top1=0.5,
+        debug=False,
+        params=params.model_dump(mode="json"),
+        provenance={"revision": "abc"},
+    )
+    states = []
+    for index in range(2):
+        torch.manual_seed(2 * seed + index)
+        states.append(build(description.architecture).state_dict())
+    save_trained(folder, description, *states)
+    return folder
+
+
+@pytest.fixture
+def places(tiny_digits, params, tmp_path):
+    models = tmp_path / "models"
+    losses = ("cross_entropy", "distillation", "mimicking", "kurtosis")
+    model = save(models / CELL, params, "complete", losses, binary=True)
+    reference = save(models / REFERENCE, params, "kurtosis", ("cross_entropy",), binary=False)
+    return Places(tiny_digits, model, reference, tmp_path / "results")
+
+
+@pytest.fixture(autouse=True)
+def _restore_torch():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+def written(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_command_and_function_write_the_same_bytes(places, params, params_file, tmp_path):
+    evaluate_cell(params, places)
+    options = ["--params", params_file, "--data", places.data, "--model", places.model]
+    options += ["--reference", places.reference, "--results", "again"]
+    run = run_stage("evaluate", *options, cwd=tmp_path)
+    assert run.stdout.startswith(f"{CELL}: test top-1 0.")
+    first = written(places.results)
+    assert sorted(first) == sorted(
+        [f"{CELL}.json", f"details/{CELL}.json", f"feature_maps/{CELL}.safetensors"]
+    )
+    assert written(tmp_path / "again") == first
+
+
+def test_metrics_and_details_agree(places, params):
+    metrics = evaluate_cell(params, places)
+    assert json.loads((places.results / f"{CELL}.json").read_text()) == metrics
+    details = json.loads((places.results / f"details/{CELL}.json").read_text())
+    test = load_prepared(places.data).test
+
+    confusion = np.array(details["confusion"])
+    assert confusion.sum(1).tolist() == np.bincount(test.labels).tolist()
+    assert metrics["top1"] == np.trace(confusion) / len(test.labels)
+    assert metrics["top1_low"] <= metrics["top1"] <= metrics["top1_high"] < 1
+    assert metrics["top1"] <= metrics["top5"] <= 1
+    assert (metrics["row"], metrics["network"], metrics["seed"]) == ("complete", "resnet20", 3)
+    assert (metrics["validation_top1"], metrics["best_epoch"]) == (0.5, 2)
+    assert metrics["debug"] is False
+
+    layers = details["layers"]
+    assert len(layers) == 18
+    assert [layer["target"] for layer in layers] == [1.4] * 17 + [1.8]
+    for key in ("kurtosis", "near_zero_share", "binarization_error", "teacher_distance"):
+        assert metrics[key] == pytest.approx(np.mean([layer[key] for layer in layers]))
+    distances = [abs(layer["kurtosis"] - layer["target"]) for layer in layers]
+    assert metrics["kurtosis_distance"] == pytest.approx(np.mean(distances))
+    # same seed as the reference, so the same weights
+    assert metrics["teacher_distance"] == 0
+    assert details["reference"] == REFERENCE
+
+    histogram = details["histogram"]
+    assert list(histogram["counts"]) == [layer["name"] for layer in layers]
+    for layer in layers:
+        assert sum(histogram["counts"][layer["name"]]) == layer["elements"]
+    assert details["params"] == params.model_dump(mode="json")
+    assert details["manifest"] == json.loads((places.data / "manifest.json").read_text())
+    assert details["provenance"] == {"revision": "abc"}
+
+
+def test_evaluation_section_is_the_one_evaluated_with(places, params):
+    evaluation = params.evaluation.model_copy(update={"confidence": 0.5, "feature_map_image": 4})
+    wide = evaluate_cell(params, places)
+    narrow = evaluate_cell(params.model_copy(update={"evaluation": evaluation}), places)
+    assert wide["top1_low"] < narrow["top1_low"]
+    assert narrow["top1_high"] < wide["top1_high"]
+    details = json.loads((places.results / f"details/{CELL}.json").read_text())
+    assert details["params"]["evaluation"]["confidence"] == 0.5
+    maps = read_tensors(places.results / f"feature_maps/{CELL}.safetensors")
+    assert np.array_equal(maps["image"], load_prepared(places.data).test.images[4])
+    assert maps["maps"].shape == maps["binary_maps"].shape == (16, 8, 8)
+
+
+def test_last_epoch_is_measured_with_its_own_weights(places, params, tmp_path):
+    swapped = tmp_path / places.model.name
+    shutil.copytree(places.model, swapped)
+    (swapped / "best.safetensors").rename(swapped / "old")
+    (swapped / "last.safetensors").rename(swapped / "best.safetensors")
+    (swapped / "old").rename(swapped / "last.safetensors")
+    straight = evaluate_cell(params, places)
+    crossed = evaluate_cell(params, Places(places.data, swapped, None, places.results))
+    assert straight["last_epoch_top1"] == crossed["top1"]
+    assert straight["top1"] == crossed["last_epoch_top1"]
+    assert straight["loss"] != crossed["loss"]
+
+
+def test_full_precision_without_reference_or_kurtosis_loss(places, params):
+    metrics = evaluate_cell(params, Places(places.data, places.reference, None, places.results))
+    assert metrics["teacher_distance"] is None
+    assert metrics["kurtosis_distance"] is None
+    assert metrics["kurtosis"] == pytest.approx(3, abs=0.5)
+    assert metrics["binary_operations"] == 0
+    assert metrics["bits"] == 32 * metrics["parameters"]
+    maps = read_tensors(places.results / f"feature_maps/{REFERENCE}.safetensors")
+    assert sorted(maps) == ["image", "maps"]
+
+
+def refused(params, places):
+    with pytest.raises(UserError) as raised:
+        evaluate_cell(params, places)
+    message = str(raised.value)
+    assert "\n" not in message
+    assert not places.results.exists()
+    return message
+
+
+def test_missing_model_ends_the_command_in_one_line(places, params_file, tmp_path):
+    options = ["--params", params_file, "--data", places.data, "--model", "models/nowhere"]
+    run = run_stage("evaluate", *options, "--results", "results", cwd=tmp_path, check=False)
+    assert run.returncode == 1
+    assert run.stderr == "error: models/nowhere/model.json: no such file\n"
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"block": "plain"}, "its block is 'plain', that of {model} is 'bireal'"),
+        ({"network": "vgg_small"}, "its network is 'vgg_small', that of {model} is 'resnet20'"),
+        ({"classes": 7}, "its classes is 7, that of {model} is 10"),
+    ],
+)
+def test_reference_of_another_architecture(places, params, tmp_path, change, found):
+    other = save(tmp_path / "other", params, "kurtosis", (), binary=False, **change)
+    message = refused(params, Places(places.data, places.model, other, places.results))
+    assert message == f"--reference {other}: " + found.format(model=places.model)
+
+
+def test_data_of_another_kind(places, params, tmp_path):
+    other = save(tmp_path / "other", params, "binary", (), binary=True, channels=3)
+    message = refused(params, Places(places.data, other, None, places.results))
+    assert message == f"--model {other}: its channels is 3, that of {places.data} is 1"
+
+
+def test_feature_map_image_beyond_the_test_images(places, params):
+    count = len(load_prepared(places.data).test.labels)
+    evaluation = params.evaluation.model_copy(update={"feature_map_image": count})
+    message = refused(params.model_copy(update={"evaluation": evaluation}), places)
+    assert message == (
+        f"evaluation.feature_map_image is {count}: there are {count} test images, from 0 on"
+    )
+
+
+def test_network_that_computes_nan(places, params, tmp_path):
+    broken = tmp_path / places.model.name
+    shutil.copytree(places.model, broken)
+    state = read_tensors(broken / "best.safetensors")
+    state["linear.bias"][0] = math.nan
+    write_tensors(broken / "best.safetensors", state)
+    message = refused(params, Places(places.data, broken, None, places.results))
+    assert message == f"{broken}: the cross-entropy of its best epoch is nan"
