@@ -1,0 +1,31 @@
+"""scikit-learn's handwritten digits: 1,797 images of 8x8 pixels, nothing to download.
+
+The package knows no split: 20 % of each class, chosen by a fixed seed, are the test set.
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from pipeline.data.source import Source, in_memory
+from pipeline.data.splitting import stratified_choice
+
+TEST_SHARE = 0.2
+TEST_SEED = 0
+
+
+def load(_location: Path) -> Source:
+    """The digits, grey levels 0..16 stretched to 0..255; preparing them upsamples bilinearly."""
+    digits = load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    labels = digits.target
+    test = stratified_choice(labels, round(TEST_SHARE * labels.size), TEST_SEED)
+    train = np.setdiff1d(np.arange(labels.size), test)
+    return Source(
+        classes=tuple(str(name) for name in digits.target_names),
+        train=in_memory(pixels[train], labels[train]),
+        test=in_memory(pixels[test], labels[test]),
+        origin={"package": "scikit-learn", "version": version("scikit-learn")},
+    )

@@ -1,0 +1,96 @@
+"""Class folders: train/<class>/* with val/<class>/* or test/<class>/*, for users' own images.
+
+Where only one of val/ and test/ exists it is the test set. Where both exist, test/ is the test set
+and val/ the validation split, taken whole: nothing is carved out of train/ then.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.artifacts import sha256
+from pipeline.data.images import load_image
+from pipeline.data.source import Samples, Source, existing_folder
+from pipeline.errors import UserError
+
+
+def load(location: Path) -> Source:
+    """Class folders under `location`; classes are the sorted names of the folders in train/.
+
+    In a class folder, at any depth, every file counts whose name ends as that of an image format
+    Pillow reads (.jpg, .png, .webp, ...); hidden files do not.
+
+    Raises:
+        UserError: a folder is missing or empty, or the splits disagree on classes.
+    """
+    root = existing_folder(location)
+    held_out = [name for name in ("val", "test") if (root / name).is_dir()]
+    if not held_out:
+        raise UserError(f"{root}: has neither a folder val nor test beside train")
+    classes = _classes(root / "train")
+    for name in held_out:
+        _check_same_classes(root, name, classes, _classes(root / name))
+    files = {name: _files(root / name, classes) for name in ("train", *held_out)}
+    splits = {name: _samples(root, listed) for name, listed in files.items()}
+    everything = [path for listed in files.values() for path, _ in listed]
+    return Source(
+        classes=classes,
+        train=splits["train"],
+        test=splits[held_out[-1]],
+        validation=splits["val"] if len(held_out) == 2 else None,
+        origin={"files": len(everything), "sha256": _digest(root, everything)},
+    )
+
+
+def _classes(split: Path) -> tuple[str, ...]:
+    if not split.is_dir():
+        raise UserError(f"{split}: no such folder")
+    names = (entry.name for entry in split.iterdir() if entry.is_dir())
+    classes = tuple(sorted(name for name in names if not name.startswith(".")))
+    if not classes:
+        raise UserError(f"{split}: has no class folder")
+    return classes
+
+
+def _check_same_classes(
+    root: Path, name: str, train: tuple[str, ...], other: tuple[str, ...]
+) -> None:
+    only_train, only_other = sorted({*train} - {*other}), sorted({*other} - {*train})
+    if only_train:
+        raise UserError(f"{root / name}: lacks the class {', '.join(only_train)} of train")
+    if only_other:
+        raise UserError(f"{root / name}: has the class {', '.join(only_other)}, which train lacks")
+
+
+def _files(split: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    Image.init()
+    suffixes = {suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN}
+    files = []
+    for label, name in enumerate(classes):
+        of_class = sorted(
+            path
+            for path in (split / name).rglob("*")
+            if path.suffix.lower() in suffixes
+            and not path.name.startswith(".")
+            and not path.is_dir()
+        )
+        if not of_class:
+            raise UserError(f"{split / name}: holds no image")
+        files += [(path, label) for path in of_class]
+    return files
+
+
+def _samples(root: Path, files: list[tuple[Path, int]]) -> Samples:
+    def load_file(index: int) -> Image.Image:
+        path, _ = files[index]
+        return load_image(str(path), path.read_bytes())
+
+    return Samples(np.array([label for _, label in files], np.int64), load_file)
+
+
+def _digest(root: Path, paths: list[Path]) -> str:
+    """SHA-256 of the lines `sha256sum` would print for all files in sorted order."""
+    lines = sorted((path.relative_to(root).as_posix(), sha256(path)) for path in paths)
+    return hashlib.sha256("".join(f"{sum_}  {name}\n" for name, sum_ in lines).encode()).hexdigest()

@@ -1,0 +1,65 @@
+"""One encoded image file to 8-bit pixels of one size."""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from pipeline.errors import UserError
+
+
+def load_image(name: str, content: bytes) -> Image.Image:
+    """Decode an image of any format and mode that Pillow reads.
+
+    The EXIF orientation is applied, transparent pixels are laid over white, 16-bit samples keep
+    their high byte (as Pillow does with 16-bit colour), and of an animation the first frame counts.
+
+    Args:
+        name: what an error calls the image.
+        content: the bytes of the file.
+
+    Returns:
+        An image of mode `L` or `RGB`, 8 bits a sample.
+
+    Raises:
+        UserError: the bytes are no image, or a truncated one, or samples are not 8 or 16 bits.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_eight_bits(image)
+    except Exception as error:  # decoders raise nearly anything on damaged bytes
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "no image format that Pillow reads"
+        else:
+            reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{name}: could not be decoded ({reason})") from error
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point samples; 8 or 16 bits are allowed")
+    if image.mode.startswith("I"):
+        samples = np.asarray(image).astype(np.int64)
+        if samples.min() < 0 or samples.max() > 0xFFFF:
+            raise ValueError("samples of more than 16 bits; 8 or 16 bits are allowed")
+        return Image.fromarray((samples >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def fit(image: Image.Image, size: int) -> np.ndarray:
+    """Resize the shorter side to `size` (bilinear, antialiased) and crop the centre.
+
+    Args:
+        image: mode `L` or `RGB`.
+        size: height and width of the result in pixels.
+
+    Returns:
+        uint8 array of shape (3, size, size); a greyscale image has three equal channels.
+    """
+    square = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    return np.asarray(square.convert("RGB")).transpose(2, 0, 1)

@@ -1,0 +1,150 @@
+"""A prepared data set on disk: three splits as plain arrays, and a manifest."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import JsonValue, ValidationError
+
+from pipeline.artifacts import read_array, sha256, write_array, write_json
+from pipeline.errors import UserError
+from pipeline.params import Section
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 (N, C, H, W) and their labels int64 (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Manifest(Section):
+    """What a prepared folder holds and where it came from."""
+
+    source: str
+    origin: dict[str, JsonValue]
+    """Package and version, or names of files with their SHA-256."""
+    classes: tuple[str, ...]
+    channels: int
+    image_size: int
+    """Height and width in pixels."""
+    counts: dict[SplitName, tuple[int, ...]]
+    """Images of each class in each split."""
+    mean: tuple[float, ...]
+    """Of each channel over all pixels of train and validation, scaled to [0, 1]."""
+    std: tuple[float, ...]
+    """Likewise, the population standard deviation."""
+    checksums: dict[str, str]
+    """SHA-256 of each file beside the manifest."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set in memory."""
+
+    train: Split
+    validation: Split
+    test: Split
+    manifest: Manifest
+
+
+def write_prepared(
+    folder: Path,
+    *,
+    source: str,
+    origin: dict[str, JsonValue],
+    classes: tuple[str, ...],
+    train: Split,
+    validation: Split,
+    test: Split,
+) -> Manifest:
+    """Write the splits and their manifest; `folder` appears, or is replaced, as a whole.
+
+    Raises:
+        UserError: the folder cannot be written; what was there before is untouched.
+    """
+    splits: dict[SplitName, Split] = {"train": train, "validation": validation, "test": test}
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+            built = Path(scratch) / folder.name
+            for name, split in splits.items():
+                write_array(built / f"{name}_images.npy", np.ascontiguousarray(split.images))
+                write_array(built / f"{name}_labels.npy", split.labels)
+            mean, std = channel_statistics(train.images, validation.images)
+            manifest = Manifest(
+                source=source,
+                origin=origin,
+                classes=classes,
+                channels=train.images.shape[1],
+                image_size=train.images.shape[2],
+                counts={
+                    name: tuple(np.bincount(split.labels, minlength=len(classes)).tolist())
+                    for name, split in splits.items()
+                },
+                mean=mean,
+                std=std,
+                checksums={path.name: sha256(path) for path in sorted(built.iterdir())},
+            )
+            write_json(built / "manifest.json", manifest.model_dump(mode="json"))
+            if folder.exists():
+                shutil.rmtree(folder)
+            built.rename(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: could not be written: {error.strerror or error}") from error
+    return manifest
+
+
+def channel_statistics(*images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation of each channel, pixel values scaled to [0, 1].
+
+    Computed from integer histograms, so that neither order nor number of images costs precision.
+
+    Args:
+        images: uint8 arrays (N, C, H, W) with the same C.
+    """
+    values = np.arange(256, dtype=np.float64) / 255
+    means, stds = [], []
+    for channel in range(images[0].shape[1]):
+        counts = sum(np.bincount(each[:, channel].ravel(), minlength=256) for each in images)
+        mean = np.average(values, weights=counts)
+        means.append(float(mean))
+        stds.append(float(np.sqrt(np.average((values - mean) ** 2, weights=counts))))
+    return tuple(means), tuple(stds)
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read manifest.json of a prepared folder; a missing or malformed one is a UserError."""
+    path = folder / "manifest.json"
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; run the stage prepare first") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: is no manifest ({key}: {first['msg']})") from error
+
+
+def load_prepared(folder: Path) -> Prepared:
+    """Read a prepared folder into memory.
+
+    Raises:
+        UserError: a file is missing, or differs from the manifest's checksum.
+    """
+    manifest = load_manifest(folder)
+
+    def load_split(name: SplitName) -> Split:
+        images, labels = folder / f"{name}_images.npy", folder / f"{name}_labels.npy"
+        for path in (images, labels):
+            if path.is_file() and sha256(path) != manifest.checksums.get(path.name):
+                raise UserError(f"{path}: differs from its checksum in manifest.json")
+        return Split(read_array(images), read_array(labels))
+
+    return Prepared(load_split("train"), load_split("validation"), load_split("test"), manifest)

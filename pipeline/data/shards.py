@@ -1,0 +1,143 @@
+"""Parquet shards in the layout of Hugging Face image sets.
+
+`train-*.parquet` with `test-*.parquet` or `validation-*.parquet`. Where only one of the last two
+exists it is the test set; where both exist, `validation` is the validation split, taken whole.
+An image column (`img` or `image`) holds structs of `bytes` and `path`, a label column (`label`,
+`labels` or `fine_label`) integers. Class names come from the features that the `datasets` package
+writes into the schema, else classes are called by their numbers.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipeline.artifacts import sha256
+from pipeline.data.images import load_image
+from pipeline.data.source import Samples, Source, existing_folder
+from pipeline.errors import UserError
+
+IMAGE_COLUMNS = ("img", "image")
+LABEL_COLUMNS = ("label", "labels", "fine_label")
+
+
+def load(location: Path) -> Source:
+    """The shards in the folder `location`, rows in the order of the sorted file names.
+
+    Raises:
+        UserError: a shard is missing, truncated, without the columns, or has labels out of range;
+            or a class has no image in one of the splits.
+    """
+    folder = existing_folder(location)
+    files = {name: _files(folder, name) for name in ("train", "validation", "test")}
+    held_out = [name for name in ("validation", "test") if files[name]]
+    if not files["train"] or not held_out:
+        raise UserError(
+            f"{folder}: needs train-*.parquet and test-*.parquet or validation-*.parquet"
+        )
+    splits = {name: [_Shard(path) for path in files[name]] for name in ("train", *held_out)}
+    classes = _class_names(splits["train"])
+    samples = {name: _samples(shards, classes) for name, shards in splits.items()}
+    for name, split in samples.items():
+        absent = np.setdiff1d(np.arange(len(classes)), split.labels)
+        if absent.size:
+            raise UserError(f"{folder}: class {classes[absent[0]]} has no image in {name}")
+    return Source(
+        classes=classes,
+        train=samples["train"],
+        test=samples[held_out[-1]],
+        validation=samples["validation"] if len(held_out) == 2 else None,
+        origin={
+            "files": {
+                shard.path.name: sha256(shard.path)
+                for shards in splits.values()
+                for shard in shards
+            }
+        },
+    )
+
+
+def _files(folder: Path, split: str) -> list[Path]:
+    files = sorted(folder.glob(f"{split}-*.parquet"))
+    for path in files:
+        numbered = re.fullmatch(rf"{split}-\d+-of-(\d+)\.parquet", path.name)
+        if numbered and int(numbered[1]) != len(files):
+            raise UserError(f"{path}: is one of {int(numbered[1])} shards, found {len(files)}")
+    return files
+
+
+class _Shard:
+    """One Parquet file in memory: encoded images, labels, class names if it tells them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            file = pq.ParquetFile(path)
+            schema = file.schema_arrow
+            image = self._column(schema, IMAGE_COLUMNS)
+            label = self._column(schema, LABEL_COLUMNS)
+            self._check_types(schema, image, label)
+            table = file.read(columns=[f"{image}.bytes", label])
+        except (pa.ArrowException, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{path}: is not a whole Parquet file ({reason})") from error
+        if not table.num_rows:
+            raise UserError(f"{path}: has no rows")
+        if table[label].null_count:
+            raise UserError(f"{path}: {table[label].null_count} rows have no {label}")
+        self.images = table[image]
+        self.labels = table[label].to_numpy().astype(np.int64)
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        feature = features.get("info", {}).get("features", {}).get(label, {})
+        self.class_names: tuple[str, ...] | None = tuple(feature.get("names", ())) or None
+
+    def _column(self, schema: pa.Schema, names: tuple[str, ...]) -> str:
+        for name in names:
+            if name in schema.names:
+                return name
+        raise UserError(
+            f"{self.path}: has no column {' or '.join(names)} (found {', '.join(schema.names)})"
+        )
+
+    def _check_types(self, schema: pa.Schema, image: str, label: str) -> None:
+        kind = schema.field(image).type
+        if not (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
+            raise UserError(f"{self.path}: column {image} is {kind}, not a struct with bytes")
+        kind = schema.field(label).type
+        if not pa.types.is_integer(kind):
+            raise UserError(f"{self.path}: column {label} is {kind}, not integers")
+
+    def load_row(self, row: int) -> Image.Image:
+        name = f"{self.path} row {row}"
+        content = self.images[row]["bytes"].as_py()
+        if content is None:
+            raise UserError(f"{name}: has no image bytes")
+        return load_image(name, content)
+
+
+def _class_names(train: list[_Shard]) -> tuple[str, ...]:
+    if train[0].class_names:
+        return train[0].class_names
+    labels = np.unique(np.concatenate([shard.labels for shard in train]))
+    return tuple(str(number) for number in range(labels.size))
+
+
+def _samples(shards: list[_Shard], classes: tuple[str, ...]) -> Samples:
+    for shard in shards:
+        wrong = np.flatnonzero((shard.labels < 0) | (shard.labels >= len(classes)))
+        if wrong.size:
+            raise UserError(
+                f"{shard.path}: row {wrong[0]} has label {shard.labels[wrong[0]]}, "
+                f"allowed are 0 to {len(classes) - 1}"
+            )
+    starts = np.cumsum([0, *(shard.labels.size for shard in shards)])
+
+    def load_row(index: int) -> Image.Image:
+        shard = int(np.searchsorted(starts, index, side="right")) - 1
+        return shards[shard].load_row(index - int(starts[shard]))
+
+    return Samples(np.concatenate([shard.labels for shard in shards]), load_row)

@@ -1,0 +1,52 @@
+"""The table of sources: the place to add a data set."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.data import cifar10, digits, folders, shards
+from pipeline.data.source import Source
+from pipeline.errors import UserError
+from pipeline.params import Data
+
+SOURCES: dict[str, Callable[[Path], Source]] = {
+    "digits": digits.load,
+    "cifar10": cifar10.load,
+    "folders": folders.load,
+    "shards": shards.load,
+}
+
+
+def load_source(data: Data) -> Source:
+    """The source that `data` names, listed and checked but not decoded.
+
+    Raises:
+        UserError: the location cannot be resolved or read, what is there is no such data set (see
+            each source), or it has fewer than two classes.
+    """
+    try:
+        source = SOURCES[data.source](resolve(data.location))
+    except OSError as error:
+        raise UserError(f"{error.filename}: could not be read: {error.strerror}") from error
+    if len(source.classes) < 2:
+        raise UserError(
+            f"data.location is {data.location!r}: holds one class ({source.classes[0]}), "
+            "at least two are needed"
+        )
+    return source
+
+
+def resolve(location: str) -> Path:
+    """Expand environment variables ($NAME and ${NAME}) in data.location.
+
+    Raises:
+        UserError: one of them is not set.
+    """
+    for plain, braced in re.findall(r"\$(?:(\w+)|\{([^}]*)\})", location):
+        if (plain or braced) not in os.environ:
+            raise UserError(
+                f"data.location is {location!r}: the environment variable "
+                f"{plain or braced} is not set"
+            )
+    return Path(os.path.expandvars(location))

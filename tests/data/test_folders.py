@@ -1,0 +1,148 @@
+import hashlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.data.sources import load_source
+from pipeline.data.splitting import split_source
+from pipeline.errors import UserError
+
+SIZES = [(8, 8), (20, 11), (9, 31), (7, 5)]
+
+
+@pytest.fixture
+def fill(tmp_path, photo):
+    """Make class folders of images in several formats, modes and sizes."""
+
+    def make(*splits, classes=("cat", "dog")):
+        for number, split in enumerate(splits):
+            for label, name in enumerate(classes):
+                folder = tmp_path / split / name
+                folder.mkdir(parents=True)
+                images = [
+                    photo(*size, seed=100 * number + 10 * label + position)
+                    for position, size in enumerate(SIZES)
+                ]
+                images[0].save(folder / "a.png")
+                images[1].save(folder / "b.JPEG", quality=90)
+                images[2].convert("L").save(folder / "c.webp", lossless=True)
+                (folder / "deeper").mkdir()
+                images[3].convert("P").save(folder / "deeper" / "d.gif")
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize("held_out", ["val", "test"])
+def test_the_only_held_out_folder_is_the_test_set(fill, data, held_out):
+    source = load_source(data(location=str(fill("train", held_out))))
+    assert source.classes == ("cat", "dog")
+    assert source.train.labels.tolist() == [0] * 4 + [1] * 4
+    assert source.test.labels.tolist() == [0] * 4 + [1] * 4
+    assert source.validation is None
+    train, validation, test = split_source(source, data())
+    assert [len(split.labels) for split in (train, validation, test)] == [6, 2, 8]
+    assert test.images.shape == (8, 3, 8, 8)
+
+
+def test_with_both_val_is_validation_and_test_is_test(fill, data):
+    root = fill("train", "val", "test")
+    source = load_source(data(location=str(root)))
+    assert source.validation is not None
+    for samples, name in ((source.validation, "val"), (source.test, "test")):
+        first = np.asarray(Image.open(root / name / "cat" / "a.png"))
+        np.testing.assert_array_equal(samples.decode(np.array([0]), 8)[0], first.transpose(2, 0, 1))
+    train, validation, test = split_source(source, data())
+    assert [len(split.labels) for split in (train, validation, test)] == [8, 8, 8]
+
+
+def test_hidden_and_other_files_are_passed_over(fill, data):
+    root = fill("train", "test")
+    for name in (".hidden.png", "notes.txt", "Thumbs.db"):
+        (root / "train" / "cat" / name).write_text("no image")
+    (root / "train" / ".cache").mkdir()
+    (root / "train" / "dog" / "folder.png").mkdir()
+    source = load_source(data(location=str(root)))
+    assert source.classes == ("cat", "dog")
+    assert source.train.labels.size == 8
+    split_source(source, data())
+
+
+def test_origin_is_what_sha256sum_says_of_the_files(fill, data):
+    root = fill("train", "test")
+    lines = "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root)}\n"
+        for path in sorted(root.rglob("*.*"), key=lambda path: str(path.relative_to(root)))
+    )
+    digest = hashlib.sha256(lines.encode()).hexdigest()
+    assert load_source(data(location=str(root))).origin == {"files": 16, "sha256": digest}
+
+
+def test_a_set_of_grey_images_has_one_channel(tmp_path, photo, data):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                photo(9, 7, number).convert("L").save(folder / f"{number}.jpg")
+    train, _, test = split_source(load_source(data(location=str(tmp_path))), data())
+    assert train.images.shape == (6, 1, 8, 8)
+    assert test.images.shape == (8, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("truncated.png", None),
+        ("text.jpg", b"this is a text file"),
+    ],
+)
+def test_an_image_that_cannot_be_decoded_is_named(fill, data, photo, name, content):
+    root = fill("train", "test")
+    path = root / "train" / "dog" / name
+    if content is None:
+        photo(50, 50).save(path)
+        content = path.read_bytes()[:-200]
+    path.write_bytes(content)
+    source = load_source(data(location=str(root)))
+    with pytest.raises(UserError, match=rf"^{path}: could not be decoded \(.+\)$"):
+        split_source(source, data())
+
+
+def test_a_file_that_cannot_be_read_is_named(fill, data):
+    root = fill("train", "test")
+    (root / "test" / "cat" / "lost.png").symlink_to(root / "nowhere.png")
+    with pytest.raises(UserError, match=r"lost.png: could not be read: No such file"):
+        load_source(data(location=str(root)))
+
+
+def remove(root, name):
+    for path in sorted((root / name).rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (root / name).rmdir()
+
+
+def empty(root, name):
+    remove(root, name)
+    (root / name).mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "message"),
+    [
+        (remove, "test/dog", r"test: lacks the class dog of train$"),
+        (remove, "train/dog", r"test: has the class dog, which train lacks$"),
+        (remove, "train", r"train: no such folder$"),
+        (remove, "test", r"has neither a folder val nor test beside train$"),
+        (empty, "train", r"train: has no class folder$"),
+        (empty, "test", r"test: has no class folder$"),
+        (empty, "train/cat", r"train/cat: holds no image$"),
+        (empty, "test/cat", r"test/cat: holds no image$"),
+    ],
+)
+def test_missing_and_empty_folders_are_named(fill, data, change, name, message):
+    root = fill("train", "test")
+    change(root, name)
+    with pytest.raises(UserError, match=message):
+        load_source(data(location=str(root)))

@@ -1,0 +1,90 @@
+"""The stage as a command, in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline.data.prepared import load_prepared
+from stages import prepare
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def params(tmp_path):
+    """Write the repository's params file with some values of its section `data` changed."""
+
+    def write(**changes):
+        content = yaml.safe_load((ROOT / "params.yaml").read_text())
+        content["data"] |= changes
+        path = tmp_path / "params.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def command(*arguments, limit_bytes=None):
+    limit = f"ulimit -f {limit_bytes // 1024}; " if limit_bytes else ""
+    words = [sys.executable, "-m", "stages.prepare", *map(str, arguments)]
+    return subprocess.run(
+        ["bash", "-c", f'{limit}exec "$@"', "bash", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def run_main(monkeypatch, params, out):
+    monkeypatch.setattr(sys, "argv", ["prepare", "--params", str(params), "--out", str(out)])
+    prepare.main()
+
+
+def test_digits_twice_give_the_same_bytes(params, tmp_path, monkeypatch, capsys):
+    path = params(source="digits", image_size=16, validation=0.15)
+    for name in ("first", "second"):
+        run_main(monkeypatch, path, tmp_path / name)
+    first, second = (
+        {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()}
+        for name in ("first", "second")
+    )
+    assert first == second
+    assert "digits: 1222 train, 216 validation, 359 test images of 1x16x16" in (
+        capsys.readouterr().out
+    )
+    prepared = load_prepared(tmp_path / "first")
+    assert prepared.train.images.shape == (1222, 1, 16, 16)
+    assert prepared.manifest.classes == tuple("0123456789")
+    assert np.bincount(prepared.test.labels).tolist() == list(prepared.manifest.counts["test"])
+
+
+def test_the_command_writes_and_help_says_what(params, tmp_path):
+    out = tmp_path / "out"
+    done = command("--params", params(source="digits", limit=200), "--out", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sum(load_prepared(out).manifest.counts["test"]) == 200
+    shown = command("--help").stdout
+    assert "manifest.json" in shown
+    assert "params file to read" in shown
+
+
+def test_bad_input_is_one_line_and_nothing_is_written(params, tmp_path):
+    path = params(source="folders", location=str(tmp_path / "absent"))
+    done = command("--params", path, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr == f"error: {tmp_path / 'absent'}: no such folder (data.location)\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_written(params, tmp_path):
+    path = params(source="digits", image_size=32)
+    done = command("--params", path, "--out", tmp_path / "out", limit_bytes=100 * 1024)
+    assert done.returncode == 1
+    assert "train_images.npy: could not be written: " in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["params.yaml"]

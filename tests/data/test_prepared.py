@@ -1,0 +1,111 @@
+import json
+import os
+
+import numpy as np
+import pytest
+
+from pipeline.data.prepared import Split, channel_statistics, load_prepared, write_prepared
+from pipeline.errors import UserError
+
+NAMES = ("train", "validation", "test")
+
+
+def random_split(count: int, seed: int) -> Split:
+    generator = np.random.default_rng(seed)
+    images = generator.integers(0, 256, (count, 3, 4, 4), np.uint8)
+    return Split(images, np.arange(count) % 2)
+
+
+SPLITS = {name: random_split(5 + seed, seed) for seed, name in enumerate(NAMES)}
+
+
+def write(folder, **changes):
+    content = {"source": "folders", "origin": {"files": 3}, "classes": ("a", "b"), **SPLITS}
+    return write_prepared(folder, **(content | changes))
+
+
+def test_what_was_written_is_read(tmp_path):
+    manifest = write(tmp_path / "deep" / "set")
+    prepared = load_prepared(tmp_path / "deep" / "set")
+    assert prepared.manifest == manifest
+    for name in NAMES:
+        split = getattr(prepared, name)
+        assert split.images.dtype == np.uint8
+        assert split.labels.dtype == np.int64
+        np.testing.assert_array_equal(split.images, SPLITS[name].images)
+        np.testing.assert_array_equal(split.labels, SPLITS[name].labels)
+    assert manifest.counts == {"train": (3, 2), "validation": (3, 3), "test": (4, 3)}
+    assert (manifest.channels, manifest.image_size) == (3, 4)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["set"]
+
+
+def test_the_same_splits_give_the_same_bytes_over_an_older_folder(tmp_path):
+    write(tmp_path / "first")
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "left_over.npy").touch()
+    write(tmp_path / "second")
+    first, second = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("first", "second")
+    )
+    assert first == second
+    assert len(first) == 7
+
+
+def test_statistics_are_those_of_all_training_pixels(tmp_path):
+    manifest = write(tmp_path / "set")
+    pixels = np.concatenate([SPLITS["train"].images, SPLITS["validation"].images]) / 255
+    np.testing.assert_allclose(manifest.mean, pixels.mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(manifest.std, pixels.std((0, 2, 3)), rtol=1e-12)
+
+
+def test_statistics_of_a_constant_channel_are_exact():
+    assert channel_statistics(np.full((2, 1, 3, 3), 255, np.uint8)) == ((1.0,), (0.0,))
+
+
+@pytest.mark.parametrize("name", ["test_images.npy", "train_labels.npy"])
+def test_missing_and_altered_files_are_named(tmp_path, name):
+    write(tmp_path / "set")
+    path = tmp_path / "set" / name
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: differs from its checksum"):
+        load_prepared(tmp_path / "set")
+    path.unlink()
+    with pytest.raises(UserError, match=rf"{name}: no such file"):
+        load_prepared(tmp_path / "set")
+
+
+def test_a_missing_or_malformed_manifest_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"manifest.json: No such file.*; run the stage prepare"):
+        load_prepared(tmp_path / "set")
+    write(tmp_path / "set")
+    path = tmp_path / "set" / "manifest.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"channels": "three"}))
+    with pytest.raises(UserError, match=r"manifest.json: is no manifest \(channels: "):
+        load_prepared(tmp_path / "set")
+    path.write_text("{")
+    with pytest.raises(UserError, match=r"manifest.json: is no manifest"):
+        load_prepared(tmp_path / "set")
+
+
+def test_an_unwritable_output_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/set: could not be written: "):
+        write(tmp_path / "file" / "set")
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
+    write(tmp_path / "set")
+    before = (tmp_path / "set" / "manifest.json").read_bytes()
+
+    def full(_descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"could not be written: No space left on device"):
+        write(tmp_path / "set", origin={"files": 4})
+    assert (tmp_path / "set" / "manifest.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]

@@ -1,0 +1,179 @@
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.data.prepared import channel_statistics
+from pipeline.data.sources import load_source
+from pipeline.data.splitting import split_source
+from pipeline.errors import UserError
+
+SHARED_CIFAR10 = Path(os.environ.get("BDBNN_SHARED", "")) / "data" / "cifar10"
+
+IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
+
+@pytest.fixture
+def write(tmp_path, photo):
+    """Write a shard of small PNG images with the given labels."""
+
+    def make(name, labels, *, image="img", label="label", class_names=None, kind=None, seed=0):
+        rows = []
+        for number in range(len(labels)):
+            buffer = io.BytesIO()
+            photo(8, 8, seed + number).save(buffer, "PNG")
+            rows.append({"bytes": buffer.getvalue(), "path": f"{number}.png"})
+        columns = {image: rows, label: pa.array(labels, kind or pa.int64())}
+        table = pa.table(columns)
+        if class_names:
+            features = {
+                image: {"_type": "Image"},
+                label: {"names": class_names, "_type": "ClassLabel"},
+            }
+            content = json.dumps({"info": {"features": features}})
+            table = table.replace_schema_metadata({"huggingface": content})
+        pq.write_table(table, tmp_path / name, row_group_size=3)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def load(data, tmp_path):
+    return lambda: load_source(data(source="shards", location=str(tmp_path)))
+
+
+def test_rows_keep_their_order_across_shards_and_row_groups(write, load, photo):
+    write("train-00000-of-00002.parquet", [2, 0, 1, 1], seed=10)
+    write("train-00001-of-00002.parquet", [0, 2], seed=20)
+    write("test-00000-of-00001.parquet", [1, 0, 2], seed=30)
+    source = load()
+    assert source.classes == ("0", "1", "2")
+    assert source.train.labels.tolist() == [2, 0, 1, 1, 0, 2]
+    assert source.test.labels.tolist() == [1, 0, 2]
+    expected = [np.asarray(photo(8, 8, seed)) for seed in (10, 11, 12, 13, 20, 21)]
+    images = source.train.decode(np.array([5, 0, 3]), 8)
+    for image, index in zip(images, (5, 0, 3), strict=True):
+        np.testing.assert_array_equal(image, expected[index].transpose(2, 0, 1))
+    assert list(source.origin["files"]) == [
+        "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet",
+        "test-00000-of-00001.parquet",
+    ]
+
+
+@pytest.mark.parametrize("image", ["img", "image"])
+@pytest.mark.parametrize("label", ["label", "labels", "fine_label"])
+def test_columns_have_their_usual_names(write, load, image, label):
+    options = {"image": image, "label": label, "class_names": ["cat", "dog"]}
+    write("train-0.parquet", [0, 1], kind=pa.uint8(), **options)
+    write("validation-0.parquet", [1, 0], **options)
+    source = load()
+    assert source.classes == ("cat", "dog")
+    assert source.test.labels.tolist() == [1, 0]
+    assert source.validation is None
+
+
+def test_with_both_validation_is_validation(write, load):
+    write("train-0.parquet", [0, 1])
+    write("validation-0.parquet", [0, 1, 1])
+    write("test-0.parquet", [1, 1, 0, 0])
+    source = load()
+    assert source.validation is not None
+    assert (source.validation.labels.size, source.test.labels.size) == (3, 4)
+
+
+def test_missing_splits_and_shards_are_named(write, load):
+    path = write("train-00000-of-00002.parquet", [0, 1])
+    with pytest.raises(UserError, match=r"00002.parquet: is one of 2 shards, found 1$"):
+        load()
+    path.rename(path.with_name("train-00000-of-00001.parquet"))
+    with pytest.raises(UserError, match=r"needs train-\*.parquet and test-\*.parquet or valid"):
+        load()
+
+
+@pytest.mark.parametrize("kept", [0, 100, -100, -4])
+def test_a_truncated_shard_is_named(write, load, kept):
+    write("train-0.parquet", [0, 1])
+    path = write("test-0.parquet", [0, 1])
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"^\S+test-0.parquet: is not a whole Parquet file \(.+\)$"):
+        load()
+
+
+def test_a_damaged_page_is_named(write, load):
+    write("test-0.parquet", [0, 1])
+    path = write("train-0.parquet", [0, 1])
+    content = bytearray(path.read_bytes())
+    content[4:60] = b"\xff" * 56
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"train-0.parquet: is not a whole Parquet file"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"img": [b"x"], "label": [0]}, r"column img is binary, not a struct with bytes$"),
+        ({"image": [{"path": "a"}], "label": [0]}, r"column image is struct<.*>, not a struct"),
+        ({"img": [{"bytes": b"x"}], "label": ["cat"]}, r"column label is string, not integers$"),
+        ({"img": [{"bytes": b"x"}], "label": pa.array([None], pa.int64())}, r"1 rows have no lab"),
+        ({"pixels": [0], "label": [0]}, r"has no column img or image \(found pixels, label\)$"),
+        ({"img": [{"bytes": b"x"}], "y": [0]}, r"has no column label or labels or fine_label \(fo"),
+        ({"img": pa.array([], IMAGE), "label": pa.array([], pa.int64())}, r"has no rows$"),
+    ],
+)  # fmt: skip
+def test_a_shard_of_another_layout_is_named(write, load, tmp_path, columns, message):
+    write("test-0.parquet", [0, 1])
+    pq.write_table(pa.table(columns), tmp_path / "train-0.parquet")
+    with pytest.raises(UserError, match=r"train-0.parquet: " + message):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "class_names", "message"),
+    [
+        ([0, 1, 2], [0, 1], ["a", "b"], r"train-0.parquet: row 2 has label 2, allowed are 0 to 1"),
+        ([0, 1, -1], [0, 1], None, r"train-0.parquet: row 2 has label -1, allowed are 0 to 2"),
+        ([0, 7, 1], [0, 1], None, r"train-0.parquet: row 1 has label 7, allowed are 0 to 2"),
+        ([0, 1], [0, 2, 1], None, r"test-0.parquet: row 1 has label 2, allowed are 0 to 1"),
+        ([0, 1], [0, 0], ["cat", "dog"], r"class dog has no image in test$"),
+        ([0, 0], [0, 1], ["cat", "dog"], r"class dog has no image in train$"),
+    ],
+)
+def test_labels_out_of_range_and_absent_classes_are_named(
+    write, load, train, test, class_names, message
+):
+    write("train-0.parquet", train, class_names=class_names)
+    write("test-0.parquet", test, class_names=class_names)
+    with pytest.raises(UserError, match=message):
+        load()
+
+
+@pytest.mark.parametrize("content", [None, b"no image"])
+def test_a_row_without_a_readable_image_is_named(load, data, tmp_path, write, content):
+    write("test-0.parquet", [0, 1])
+    rows = [{"bytes": content, "path": "a.png"}] * 4
+    pq.write_table(pa.table({"img": rows, "label": [0, 0, 1, 1]}), tmp_path / "train-0.parquet")
+    with pytest.raises(UserError, match=r"^\S+train-0.parquet row \d: .*image"):
+        split_source(load(), data(validation=0.5))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not SHARED_CIFAR10.is_dir(), reason="BDBNN_SHARED names no folder that holds data/cifar10"
+)
+def test_cifar10_agrees_with_its_published_statistics(data):
+    source = load_source(data(source="shards", location="$BDBNN_SHARED/data/cifar10"))
+    assert np.bincount(source.train.labels).tolist() == [5000] * 10
+    assert np.bincount(source.test.labels).tolist() == [1000] * 10
+    assert source.train.labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
+    images = source.train.decode(np.arange(50_000), 32)
+    mean, std = channel_statistics(images)
+    np.testing.assert_allclose(mean, (0.49140, 0.48216, 0.44653), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(std, (0.24703, 0.24348, 0.26159), atol=1e-5, rtol=0)
