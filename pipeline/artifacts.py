@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from pipeline.errors import UserError
 
-if TYPE_CHECKING:  # torch takes seconds to import, and the report needs none of it
+if TYPE_CHECKING:  # both take long to import, and a stage may need neither
+    import pandas as pd
     import torch
 
 
@@ -58,7 +58,7 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> None:
+def write_csv(path: Path, table: "pd.DataFrame") -> None:
     """Write `table` without its index; floats with nine significant digits."""
     write_text(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from pipeline.errors import UserError
 from pipeline.losses.kurtosis import kurtosis
 from pipeline.losses.mimicking import quantile_distance
-from pipeline.losses.sorting import sort_all
 from pipeline.models.binary import BinaryConv2d, sign
 from pipeline.models.layers import regularized_convolutions
 
@@ -71,8 +70,8 @@ def _statistics(
         raise UserError(f"{name}.weight has no kurtosis: it is constant or not finite")
     distance = None
     if reference is not None:
-        own, others = sort_all([layer.weight.detach(), reference.weight.detach()])
-        distance = quantile_distance(own.double(), others.double()).item()
+        teacher = reference.weight.detach().double()
+        distance = quantile_distance(_sorted(weight), _sorted(teacher)).item()
     return LayerStatistics(
         name=name,
         elements=weight.numel(),
@@ -83,6 +82,10 @@ def _statistics(
         binarization_error=binarization_error(weight),
         teacher_distance=distance,
     )
+
+
+def _sorted(weight: Tensor) -> Tensor:
+    return weight.flatten().sort().values
 
 
 def near_zero_share(weight: Tensor) -> float:
