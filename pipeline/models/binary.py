@@ -13,14 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
 from pipeline.params import Binarization
 
-_SPREAD_FLOOR = 1e-20
-"""Added to the variance of a filter: a constant one standardizes to 0, not to NaN."""
+_FILTER = (1, 2, 3)
+"""Dimensions of a weight tensor that make up one filter."""
 
 
 def sign(x: Tensor) -> Tensor:
@@ -81,7 +80,7 @@ class _ClippedSign(Function):
 class ClippedSign(nn.Module):
     """Sign with the clipped straight-through estimator: backward 1 where |x| <= 1, else 0.
 
-    Source: BinaryConnect / BNN (arXiv 1602.02830, equation 4).
+    Source: BinaryConnect / BNN (arXiv 1602.02830).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,7 +103,7 @@ class _PolynomialSign(Function):
 class PolynomialSign(nn.Module):
     """Sign with the piecewise polynomial gradient: backward 2 - 2|x| where |x| < 1, else 0.
 
-    Source: Bi-Real Net (arXiv 1808.00278, equation 7), where it serves activations.
+    Source: Bi-Real Net (arXiv 1808.00278), where it serves activations.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,13 +145,38 @@ def set_ede(model: nn.Module, t: float, k: float) -> None:
             module.k.fill_(k)
 
 
+class _Standardize(Function):
+    """(w - mean w) / std w per filter with the unbiased std; 0 for a filter without spread.
+
+    Backward, with w_hat the result: (g - mean g - w_hat sum(g w_hat) / (n - 1)) / std w.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        standardized = weight - weight.mean(_FILTER, keepdim=True)
+        norm = torch.linalg.vector_norm(standardized, dim=_FILTER, keepdim=True)
+        inverse_std = torch.where(norm > 0, math.sqrt(weight[0].numel() - 1) / norm, 0)
+        standardized *= inverse_std
+        ctx.save_for_backward(standardized, inverse_std)
+        return standardized
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        standardized, inverse_std = ctx.saved_tensors
+        along = (gradient * standardized).mean(_FILTER, keepdim=True)
+        n = gradient[0].numel()
+        along *= n / max(n - 1, 1)
+        centred = gradient - gradient.mean(_FILTER, keepdim=True)
+        return centred.addcmul_(standardized, along, value=-1).mul_(inverse_std)
+
+
 def power_of_two_weight(weight: Tensor, sign_of: Callable[[Tensor], Tensor]) -> Tensor:
     """Quantized weights in IR-Net's form.
 
     Per filter: sign(w_hat) 2^round(log2 mean|w_hat|), where w_hat = (w - mean w) / std w with the
-    unbiased std. The gradient passes through the standardization and, by
-    `sign_of`, through the sign; none passes through the scale. Source: IR-Net (arXiv 1909.10788,
-    equations 7 to 9), its released code. A filter without spread has the scale 0.
+    unbiased std. The gradient passes through the standardization and, by `sign_of`, through the
+    sign; none passes through the scale. Source: IR-Net (arXiv 1909.10788), its released code. A
+    filter without spread has the scale 0 and no gradient.
 
     Args:
         weight: latent weights (filters, channels, height, width).
@@ -161,10 +185,7 @@ def power_of_two_weight(weight: Tensor, sign_of: Callable[[Tensor], Tensor]) -> 
     Returns:
         Tensor of the same shape with two values, +-2^s, in each filter.
     """
-    elements = weight[0].numel()
-    # layer_norm standardizes with the biased std, forward and backward in one pass each.
-    standardized = F.layer_norm(weight, weight.shape[1:], eps=_SPREAD_FLOOR)
-    standardized = standardized * math.sqrt((elements - 1) / elements)
+    standardized = _Standardize.apply(weight)
     scale = _mean_absolute(standardized.detach()).log2_().round_().exp2_()
     return sign_of(standardized) * scale
 
@@ -186,7 +207,7 @@ def mean_absolute_weight(weight: Tensor) -> Tensor:
 
     Backward 1 where |w| <= 1, else 0: as in ReActNet's released code, neither does a gradient pass
     through alpha nor is the gradient multiplied by it. Source: ReActNet (arXiv 2003.03488); the
-    scale is XNOR-Net's (arXiv 1603.05279, equation 6).
+    scale is XNOR-Net's (arXiv 1603.05279).
 
     Args:
         weight: latent weights (filters, channels, height, width).
@@ -199,7 +220,7 @@ def mean_absolute_weight(weight: Tensor) -> Tensor:
 
 def _mean_absolute(weight: Tensor) -> Tensor:
     """Mean of |w| of each filter, (filters, 1, 1, 1)."""
-    return weight.abs().mean(dim=(1, 2, 3), keepdim=True)
+    return weight.abs().mean(_FILTER, keepdim=True)
 
 
 class BinaryConv2d(nn.Conv2d):
