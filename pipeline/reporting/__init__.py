@@ -1,1 +1,1 @@
-"""Tables and figures from files alone."""
+"""Tables and figures from files alone: no torch model is built to draw a report."""

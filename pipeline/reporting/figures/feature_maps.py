@@ -1,0 +1,90 @@
+"""The paper's figure: feature maps of one image at 32 and 1 bit, without and with kurtosis loss."""
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from pipeline.reporting.figures.style import INK
+from pipeline.reporting.results import Cell, Results
+from pipeline.reporting.rows import row_named
+
+PANELS = (
+    (("full-precision",), ("kurtosis",)),
+    (("binary",), ("binary-kurtosis", "complete")),
+)
+"""Lines: 32 and 1 bit; columns: without and with the kurtosis loss; the first that was run."""
+BLANK, GAP = "#d55e00", "#cfe0ee"
+"""Colours of the frame of a blank map and of the space between maps."""
+
+
+def blank_maps(cell: Cell) -> tuple[int, int] | None:
+    """Blank 1-bit feature maps (all of one sign) and all of them; None at 32 bit."""
+    maps = cell.feature_maps.get("binary_maps")
+    if maps is None:
+        return None
+    return int(_is_blank(maps).sum()), len(maps)
+
+
+def feature_maps(results: Results, network: str) -> Figure:
+    """What the second regularized convolution sees of one test image, first seed.
+
+    At 32 bit black is negative and white positive; at 1 bit, black is -1 and white +1, and blank
+    maps have a frame.
+    """
+    figure = Figure(figsize=(9.6, 7.8))
+    grid = figure.add_gridspec(2, 3, width_ratios=(0.5, 1, 1))
+    image = None
+    for line, candidates in enumerate(PANELS):
+        for column, rows in enumerate(candidates, start=1):
+            axes = figure.add_subplot(grid[line, column])
+            axes.set_axis_off()
+            cells = [found[0] for row in rows if (found := results.seeds(network, row))]
+            if cells:
+                _draw_mosaic(axes, cells[0])
+                image = cells[0].feature_maps["image"]
+            else:
+                axes.set_title(f"{row_named(rows[0]).label}: not run")
+    axes = figure.add_subplot(grid[0, 0])
+    axes.set_axis_off()
+    if image is not None:
+        axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", interpolation="nearest")
+        axes.set_title("Test image")
+    return figure
+
+
+def _draw_mosaic(axes: Axes, cell: Cell) -> None:
+    binary = cell.feature_maps.get("binary_maps")
+    maps = cell.feature_maps["maps"] if binary is None else binary
+    columns = int(np.ceil(len(maps) ** 0.5))
+    lines = -(-len(maps) // columns)
+    count, height, width = maps.shape
+    tiles = np.full((lines * columns, height + 2, width + 2), np.nan)
+    tiles[:count, 1:-1, 1:-1] = maps
+    mosaic = tiles.reshape(lines, columns, height + 2, width + 2).swapaxes(1, 2)
+    limit = max(float(np.quantile(np.abs(maps), 0.99)), 1e-6)
+    axes.imshow(
+        mosaic.reshape(lines * (height + 2), columns * (width + 2)),
+        cmap=matplotlib.colormaps["gray"].with_extremes(bad=GAP),
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
+    )
+    if binary is None:
+        axes.set_title(f"32 bit: {cell.row.label}", color=INK)
+        return
+    blank = _is_blank(binary)
+    for index in np.flatnonzero(blank):
+        corner = (
+            index % columns * (width + 2) - 0.5,
+            index // columns * (height + 2) - 0.5,
+        )
+        frame = Rectangle(corner, width + 2, height + 2, fill=False, edgecolor=BLANK, linewidth=2.5)
+        axes.add_patch(frame)
+    axes.set_title(f"1 bit: {cell.row.label} ({blank.sum()} of {count} blank)", color=INK)
+
+
+def _is_blank(maps: np.ndarray) -> np.ndarray:
+    """For each of the maps (N, H, W) whether all its values are equal."""
+    return maps.min(axis=(1, 2)) == maps.max(axis=(1, 2))

@@ -1,0 +1,137 @@
+"""From notebook source to executed notebook and page: papermill, then the same bytes each time."""
+
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+
+import jupytext
+import nbformat
+import papermill
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import ClearMetadataPreprocessor, CoalesceStreamsPreprocessor
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+from traitlets import default
+from traitlets.config import Config
+
+from pipeline.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = Path(__file__).with_name("page.html")
+SCRUBBED = {
+    r"0x[0-9a-f]{6,}": "0x0",
+    r"/[^\s\"']*/ipykernel_\d+/\d+\.py": "cell",
+}
+"""What differs between two equal runs: addresses and temporary files."""
+
+
+class _ThisInterpreter(KernelSpecManager):
+    """Every kernel is this Python, whichever kernels the machine has registered."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        return KernelSpec(
+            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            language="python",
+            display_name="Python 3",
+            env={"PYTHONPATH": str(ROOT)},
+        )
+
+
+class _Kernel(AsyncKernelManager):
+    """A kernel of this interpreter, reached through files in its own folder."""
+
+    @default("kernel_spec_manager")
+    def _this_interpreter(self) -> KernelSpecManager:
+        return _ThisInterpreter()
+
+
+def execute(source: Path, parameters: Mapping[str, str]) -> NotebookNode:
+    """Run a notebook source (jupytext, percent format) with parameters, in a kernel of its own.
+
+    Raises:
+        UserError: a cell raised an error; if that is a UserError, its message is kept.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        connection = {"transport": "ipc", "connection_file": f"{scratch}/kernel.json"}
+        try:
+            return papermill.execute_notebook(
+                jupytext.read(source),
+                None,
+                parameters=dict(parameters),
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                kernel_manager_class=_Kernel,
+                config=Config({"KernelManager": connection}),
+                shutdown_kernel="immediate",
+                extra_arguments=[f"--ipython-dir={scratch}"],
+            )
+        except PapermillExecutionError as error:
+            message = " ".join(error.evalue.split())
+            if error.ename == "UserError":
+                raise UserError(message) from None
+            raise UserError(f"{source.name}: {error.ename}: {message}") from None
+
+
+def normalize(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
+    """Drop from an executed notebook all that differs between two equal runs.
+
+    That is timings, execution counts, random cell ids, how output was chunked, addresses and
+    temporary paths.
+
+    Args:
+        notebook: Changed in place.
+        names: Paths of this run and what to write in their place.
+    """
+    CoalesceStreamsPreprocessor().preprocess(notebook, {})
+    ClearMetadataPreprocessor(preserve_cell_metadata_mask={"tags"}).preprocess(notebook, {})
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+            "language_info": {"name": "python"},
+        }
+    )
+    for index, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{index}"
+        cell.source = _scrub(cell.source, names)
+        if cell.cell_type == "code":
+            cell.execution_count = None
+        for output in cell.get("outputs", []):
+            if "execution_count" in output:
+                output.execution_count = None
+            if "text" in output:
+                output.text = _scrub(output.text, names)
+            for kind, content in output.get("data", {}).items():
+                if kind.startswith("text/"):
+                    output.data[kind] = _scrub(content, names)
+    return notebook
+
+
+def _scrub(text: str, names: Mapping[str, str]) -> str:
+    for path in sorted(names, key=len, reverse=True):
+        text = text.replace(path, names[path])
+    for pattern, replacement in SCRUBBED.items():
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def to_html(notebook: NotebookNode) -> str:
+    """The outputs of a notebook as one page that needs nothing else: no script, no link."""
+    body, _ = HTMLExporter(
+        template_name="basic",
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    ).from_notebook_node(notebook)
+    sections = re.findall(r'<h2 id="([^"]+)">(.*?)<a', body)
+    title = re.search(r"<h1[^>]*>(.*?)<a", body)
+    return Template(PAGE.read_text()).substitute(
+        title=title[1] if title else "Report",
+        contents="".join(f'<a href="#{name}">{text}</a>\n' for name, text in sections),
+        body=body,
+    )

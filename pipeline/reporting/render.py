@@ -1,0 +1,68 @@
+"""Rendering a report into its folder, whole or not at all."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from pipeline.artifacts import write_text
+from pipeline.errors import UserError
+from pipeline.reporting.notebook import ROOT, execute, normalize, to_html
+
+SOURCES = ROOT / "reports"
+PARTS = ("tables", "figures", "report.ipynb", "report.html")
+
+
+def render(params: Path, results: Path, published: Path, out: Path) -> None:
+    """Run the notebook `reports/report.py` on `results` and replace the report in `out`.
+
+    Other files in `out` stay. Equal inputs give equal bytes, wherever they lie.
+
+    Args:
+        params: params.yaml of the data set, to tell results that no longer belong to it.
+        results: `results/<data set>`.
+        published: Published figures to set beside ours.
+        out: Gets PARTS.
+
+    Raises:
+        UserError: an input is missing or malformed, or `out` cannot be written; then nothing in
+            it has changed.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            staged = Path(scratch)
+            parameters = {
+                "params": params,
+                "results": results,
+                "published": published,
+                "notes": SOURCES / "notes.csv",
+                "ledger": SOURCES / "fidelity.csv",
+                "out": staged,
+            }
+            notebook = execute(
+                SOURCES / "report.py",
+                {name: str(path.resolve()) for name, path in parameters.items()},
+            )
+            names = {str(path.resolve()): _name(path) for path in parameters.values()}
+            normalize(notebook, names | {str(staged.resolve()): _name(out)})
+            write_text(staged / "report.ipynb", nbformat.writes(notebook) + "\n")
+            write_text(staged / "report.html", to_html(notebook))
+            out.mkdir(exist_ok=True)
+            for part in PARTS:
+                _replace(staged / part, out / part)
+    except OSError as error:
+        raise UserError(f"{out}: could not be written: {error.strerror or error}") from error
+
+
+def _name(path: Path) -> str:
+    """Path inside the project; of what lies elsewhere, its name."""
+    path = path.resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+
+
+def _replace(new: Path, old: Path) -> None:
+    if old.is_dir():
+        shutil.rmtree(old)
+    new.replace(old)

@@ -1,0 +1,243 @@
+"""Reading `results/<data set>/`: every evaluated cell with its curves, details and feature maps."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+
+from pipeline.artifacts import read_json
+from pipeline.errors import UserError
+from pipeline.reporting.rows import NETWORKS, ROWS, Row, row_named
+
+UnitShare = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+CURVES = (
+    "epoch",
+    "learning_rate",
+    "cross_entropy",
+    "kurtosis",
+    "distillation",
+    "mimicking",
+    "train_top1",
+    "validation_top1",
+    "sign_flips",
+)
+LAYER_KURTOSIS = ("epoch", "layer", "kurtosis", "target")
+
+
+class Metrics(BaseModel):
+    """`<cell>.json`: one number each, for DVC."""
+
+    row: str
+    network: str
+    seed: Count
+    top1: UnitShare
+    top1_low: UnitShare
+    top1_high: UnitShare
+    top5: UnitShare
+    loss: float
+    last_epoch_top1: UnitShare
+    validation_top1: UnitShare
+    best_epoch: Count
+    kurtosis_distance: float | None
+    parameters: Count
+    bits: Count
+    binary_operations: Count
+    real_operations: Count
+    debug: bool
+
+
+class Layer(BaseModel):
+    """Weight statistics of one regularized convolution."""
+
+    name: str
+    elements: Count
+    binary: bool
+    kurtosis: float
+    target: float | None
+    near_zero_share: UnitShare
+    binarization_error: float
+    teacher_distance: float | None
+
+
+class Histogram(BaseModel):
+    """Standardised weights of each layer, counted in the bins between `edges`."""
+
+    edges: list[float]
+    counts: dict[str, list[Count]]
+
+
+class Manifest(BaseModel, extra="allow"):
+    """What the images are and where they came from; all of it is shown."""
+
+    source: str
+    origin: dict[str, Any]
+    classes: list[str]
+    image_size: Count
+    counts: dict[Literal["train", "validation", "test"], list[Count]]
+
+
+class Details(BaseModel):
+    """`details/<cell>.json`: what was run, and what has more than one number."""
+
+    losses: list[str]
+    teacher: str | None
+    architecture: dict[str, Any]
+    params: dict[str, dict[str, Any]]
+    provenance: dict[str, Any]
+    manifest: Manifest
+    classes: list[str]
+    confusion: list[list[Count]]
+    layers: list[Layer]
+    histogram: Histogram
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network, row and seed."""
+
+    name: str
+    metrics: Metrics
+    details: Details
+    curves: pd.DataFrame
+    kurtosis: pd.DataFrame
+    feature_maps: dict[str, np.ndarray]
+
+    @property
+    def row(self) -> Row:
+        """The row of the table it belongs to."""
+        return row_named(self.metrics.row)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The evaluated cells of one data set, by network, row and seed."""
+
+    dataset: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def networks(self) -> list[str]:
+        """Networks with at least one evaluated cell; those of the paper first."""
+        found = {cell.metrics.network for cell in self.cells}
+        known = [network for network in NETWORKS if network in found]
+        return known + sorted(found - set(known))
+
+    def rows(self, network: str) -> Iterator[tuple[Row, list[Cell]]]:
+        """Every row of the table with its cells by seed; no cells where it was not run."""
+        for row in ROWS:
+            yield row, self.seeds(network, row.name)
+
+    def seeds(self, network: str, row: str) -> list[Cell]:
+        """The cells of one row, by seed."""
+        cells = (c for c in self.cells if (c.metrics.network, c.metrics.row) == (network, row))
+        return sorted(cells, key=lambda cell: cell.metrics.seed)
+
+
+def load_results(folder: Path) -> Results:
+    """Read every cell of `folder` that was evaluated, that is has a `<cell>.json`.
+
+    Raises:
+        UserError: the folder is missing or holds no cell, or a file of a cell is missing or is
+            not what the stage that writes it writes.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    cells = tuple(_load_cell(path) for path in sorted(folder.glob("*.json")))
+    if not cells:
+        raise UserError(f"{folder}: holds no results (no <network>-<row>-<seed>.json)")
+    return Results(folder.resolve().name, cells)
+
+
+def _load_cell(path: Path) -> Cell:
+    folder, name = path.parent, path.stem
+    metrics = _validate(Metrics, path)
+    try:
+        row_named(metrics.row)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    expected = f"{metrics.network}-{metrics.row}-{metrics.seed}"
+    if name != expected:
+        raise UserError(f"{path}: holds the results of {expected}")
+    details_path = folder / "details" / path.name
+    details = _validate(Details, details_path)
+    _check_details(details_path, details)
+    return Cell(
+        name=name,
+        metrics=metrics,
+        details=details,
+        curves=_read_table(folder / "curves" / f"{name}.csv", CURVES),
+        kurtosis=_read_table(folder / "kurtosis" / f"{name}.csv", LAYER_KURTOSIS),
+        feature_maps=_read_maps(folder / "feature_maps" / f"{name}.safetensors"),
+    )
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _validate(model: type[Model], path: Path) -> Model:
+    content = read_json(path)
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "content"
+        if first["type"] == "missing":
+            raise UserError(f"{path}: {key} is missing") from None
+        found = repr(first["input"])
+        shown = found if len(found) <= 60 else f"{found[:60]}..."
+        raise UserError(f"{path}: {key} is {shown}: {first['msg']}") from None
+
+
+def _check_details(path: Path, details: Details) -> None:
+    classes = len(details.classes)
+    if [len(line) for line in details.confusion] != [classes] * classes:
+        raise UserError(f"{path}: confusion must be {classes} x {classes}, one line per class")
+    bins = len(details.histogram.edges) - 1
+    for layer in details.layers:
+        found = len(details.histogram.counts.get(layer.name, ()))
+        if found != bins:
+            raise UserError(
+                f"{path}: histogram.counts.{layer.name} has {found} bins, its edges make {bins}"
+            )
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV file; every column but `layer` holds numbers, empty where there is none."""
+    try:
+        table = pd.read_csv(io.BytesIO(_read_bytes(path)))
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not valid CSV ({' '.join(str(error).split())})") from error
+    for column in columns:
+        if column not in table:
+            raise UserError(f"{path}: has no column {column!r}")
+        if column != "layer" and not pd.api.types.is_numeric_dtype(table[column]):
+            raise UserError(f"{path}: column {column!r} must hold numbers")
+    return table
+
+
+def _read_maps(path: Path) -> dict[str, np.ndarray]:
+    content = _read_bytes(path)
+    try:
+        tensors = load_tensors(content)
+    except SafetensorError as error:
+        raise UserError(f"{path}: is not a readable safetensors file ({error})") from error
+    for name in ("image", "maps"):
+        if name not in tensors or tensors[name].ndim != 3:
+            raise UserError(f"{path}: must hold {name!r} of shape (channels, height, width)")
+    return tensors
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error

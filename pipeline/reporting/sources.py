@@ -1,0 +1,97 @@
+"""What the report knows that was not measured: published figures, notes on files, the ledger."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from pipeline.errors import UserError
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+OptionalPercent = Annotated[Percent | None, BeforeValidator(lambda text: text or None)]
+
+
+class PublishedFigure(BaseModel):
+    """A line of published.csv."""
+
+    dataset: str
+    arch: str
+    method: str
+    weight_bits: int
+    activation_bits: int
+    top1: OptionalPercent
+    top5: OptionalPercent
+    confidence: str
+    source: str
+
+
+class FileNote(BaseModel):
+    """A line of notes.csv: what is known of a data file."""
+
+    sha256: str
+    name: str
+    """What a data set that has this file is called."""
+    note: str
+
+
+class Choice(BaseModel):
+    """A line of fidelity.csv: one choice of the method."""
+
+    choice: str
+    paper: str
+    released: str
+    field: str
+    ours: str
+    why: str
+    parameters: str
+    """Keys of params.yaml that set it, separated by spaces."""
+
+
+Line = TypeVar("Line", bound=BaseModel)
+
+
+def read_lines(path: Path, kind: type[Line]) -> list[Line]:
+    """Read a CSV file with a header, one `kind` per line.
+
+    Raises:
+        UserError: the file is missing or no CSV, or lacks a column or holds a value that is not
+            allowed; the line is named.
+    """
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(), newline=""), strict=True)
+        lines = list(reader)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not valid CSV ({error})") from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(kind.model_validate(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = first["loc"][0]
+            if first["type"] == "missing":
+                raise UserError(f"{path}: has no column {key!r}") from None
+            raise UserError(
+                f"{path}: entry {number}: {key} is {line[str(key)]!r}: {first['msg']}"
+            ) from None
+    return found
+
+
+def note_on(origin: dict[str, Any], notes: Sequence[FileNote]) -> FileNote | None:
+    """The first note on a data file that `origin` of a manifest names by its checksum."""
+    checksums = set(_checksums(origin))
+    return next((note for note in notes if note.sha256 in checksums), None)
+
+
+def _checksums(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _checksums(item)
+    elif isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value):
+        yield value

@@ -1,0 +1,57 @@
+"""Mean, spread and confidence interval over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+EQUAL = 1e-9
+"""A smaller standard deviation, in points, is rounding."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A number measured once per seed.
+
+    `std` is the sample standard deviation (n - 1), `half_width` that of Student's t interval:
+    t(0.975, n - 1) * std / sqrt(n). Both are None below two seeds; equal values have no interval,
+    as on a small test set they are equal by chance.
+    """
+
+    count: int
+    mean: float
+    std: float | None
+    half_width: float | None
+
+
+def summarize(values: Sequence[float]) -> Summary | None:
+    """Summarize one value per seed; None if there are none."""
+    count = len(values)
+    if count == 0:
+        return None
+    mean = float(np.mean(values))
+    if count == 1:
+        return Summary(1, mean, None, None)
+    std = float(np.std(values, ddof=1))
+    if std < EQUAL:
+        return Summary(count, mean, 0.0, None)
+    quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
+    return Summary(count, mean, std, quantile * std / count**0.5)
+
+
+def verdict(difference: Summary | None) -> str:
+    """Say in words whether a difference, paired by seed, stands out from the seed spread.
+
+    It does if Student's t interval of the mean excludes zero.
+    """
+    if difference is None:
+        return "not run"
+    if difference.std is None:
+        return "one seed: no spread to compare with"
+    if difference.half_width is None:
+        return f"the same at all {difference.count} seeds: no spread to compare with"
+    if abs(difference.mean) <= difference.half_width:
+        return "not distinguishable from the seed spread"
+    return f"{'higher' if difference.mean > 0 else 'lower'}, beyond the seed spread"

@@ -1,0 +1,28 @@
+"""Draw the report of one data set.
+
+reads   RESULTS (metrics, details, curves, kurtosis, feature maps of every evaluated cell),
+        PUBLISHED, reports/report.py (the notebook), fidelity.csv and notes.csv beside it, and the
+        params, to name results that were made with others
+writes  OUT/report.html, report.ipynb, tables/*.csv and *.md, figures/*.png
+"""
+
+from pathlib import Path
+
+from pipeline.errors import run
+from pipeline.reporting.render import render
+from stages.arguments import stage_parser
+
+
+def main() -> None:
+    """Entry point."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--results", type=Path, required=True, help="results of the data set")
+    parser.add_argument("--published", type=Path, required=True, help="published figures, as CSV")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
+    arguments = parser.parse_args()
+    render(arguments.params, arguments.results, arguments.published, arguments.out)
+    print(f"report: {arguments.out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    run(main)
