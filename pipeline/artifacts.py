@@ -1,9 +1,11 @@
 """Writing: atomic (a temporary file, then a rename) and with deterministic bytes."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,10 +25,13 @@ if TYPE_CHECKING:  # both take long to import, and a stage may need neither
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` only if the block succeeds.
 
-    A reader sees the old file or the whole new one, never a part, also after a power cut.
+    A reader sees the old file or the whole new one, never a part, also after a power cut. What a
+    killed process left of an earlier attempt is removed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            left.unlink(missing_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
@@ -40,6 +45,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path}: could not be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a path to build a folder at; it takes the place of `folder` if the block succeeds.
+
+    Whatever happens, `folder` is the old one, the new one or missing, but never a mixture.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}.", suffix=".part", dir=folder.parent
+        ) as temporary:
+            built = Path(temporary) / folder.name
+            yield built
+            if folder.exists():
+                shutil.rmtree(folder)
+            built.rename(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: could not be written: {error.strerror or error}") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,7 +1,5 @@
 """A prepared data set on disk: three splits as plain arrays, and a manifest."""
 
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,7 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import JsonValue, ValidationError
 
-from pipeline.artifacts import read_array, sha256, write_array, write_json
+from pipeline.artifacts import atomic_folder, read_array, sha256, write_array, write_json
 from pipeline.errors import UserError
 from pipeline.params import Section
 
@@ -70,34 +68,26 @@ def write_prepared(
         UserError: the folder cannot be written; what was there before is untouched.
     """
     splits: dict[SplitName, Split] = {"train": train, "validation": validation, "test": test}
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-            built = Path(scratch) / folder.name
-            for name, split in splits.items():
-                write_array(built / f"{name}_images.npy", np.ascontiguousarray(split.images))
-                write_array(built / f"{name}_labels.npy", split.labels)
-            mean, std = channel_statistics(train.images, validation.images)
-            manifest = Manifest(
-                source=source,
-                origin=origin,
-                classes=classes,
-                channels=train.images.shape[1],
-                image_size=train.images.shape[2],
-                counts={
-                    name: tuple(np.bincount(split.labels, minlength=len(classes)).tolist())
-                    for name, split in splits.items()
-                },
-                mean=mean,
-                std=std,
-                checksums={path.name: sha256(path) for path in sorted(built.iterdir())},
-            )
-            write_json(built / "manifest.json", manifest.model_dump(mode="json"))
-            if folder.exists():
-                shutil.rmtree(folder)
-            built.rename(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: could not be written: {error.strerror or error}") from error
+    with atomic_folder(folder) as built:
+        for name, split in splits.items():
+            write_array(built / f"{name}_images.npy", np.ascontiguousarray(split.images))
+            write_array(built / f"{name}_labels.npy", split.labels)
+        mean, std = channel_statistics(train.images, validation.images)
+        manifest = Manifest(
+            source=source,
+            origin=origin,
+            classes=classes,
+            channels=train.images.shape[1],
+            image_size=train.images.shape[2],
+            counts={
+                name: tuple(np.bincount(split.labels, minlength=len(classes)).tolist())
+                for name, split in splits.items()
+            },
+            mean=mean,
+            std=std,
+            checksums={path.name: sha256(path) for path in sorted(built.iterdir())},
+        )
+        write_json(built / "manifest.json", manifest.model_dump(mode="json"))
     return manifest
 
 

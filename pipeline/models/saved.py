@@ -1,4 +1,4 @@
-"""A trained network on disk: what it is (JSON) and its weights (safetensors), best and last epoch."""
+"""A trained network on disk: what it is (JSON) and its weights (safetensors), best and last."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from pipeline.artifacts import read_json, read_tensors, write_json, write_tensors
+from pipeline.artifacts import atomic_folder, read_json, read_tensors, write_json, write_tensors
 from pipeline.errors import UserError
 from pipeline.models.architecture import Architecture, build
 from pipeline.params import Section
@@ -36,10 +36,11 @@ class Description(Section):
 
 
 def save_trained(folder: Path, description: Description, best: State, last: State) -> None:
-    """Write model.json, best.safetensors and last.safetensors into `folder`."""
-    write_tensors(folder / "best.safetensors", best)
-    write_tensors(folder / "last.safetensors", last)
-    write_json(folder / "model.json", description.model_dump(mode="json"))
+    """Write model.json, best.safetensors and last.safetensors; `folder` is replaced as a whole."""
+    with atomic_folder(folder) as built:
+        write_tensors(built / "best.safetensors", best)
+        write_tensors(built / "last.safetensors", last)
+        write_json(built / "model.json", description.model_dump(mode="json"))
 
 
 def load_description(folder: Path) -> Description:
