@@ -1,7 +1,11 @@
 """A user's mistake, told in one line."""
 
+import json
+import os
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -13,4 +17,15 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        sys.exit(f"error: {error}")
+        line = f"error: {error}"
+        _tell_torchrun(line)
+        print(line, file=sys.stderr)
+        sys.exit(1)
+
+
+def _tell_torchrun(line: str) -> None:
+    """Under torchrun, have `line` repeated in the summary it ends with."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        message = {"message": line, "extraInfo": {"timestamp": str(int(time.time()))}}
+        Path(path).write_text(json.dumps({"message": message}))
