@@ -48,7 +48,7 @@ class Scratch:
         world: Of its processes, the main one holds the lock.
 
     Raises:
-        UserError: on entering, another process trains the same cell.
+        UserError: on entering, another process trains the same cell, or the area is not writable.
     """
 
     def __init__(self, cell: str, key: str, world: World) -> None:
@@ -60,13 +60,15 @@ class Scratch:
     def __enter__(self) -> "Scratch":
         if not self._world.is_main:
             return self
-        self._cell.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._cell.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
             raise UserError(
                 f"{self._cell}: another process is training this cell; wait for it or stop it"
             ) from None
+        except OSError as error:
+            raise UserError(f"{self._cell}: could not be locked: {error.strerror}") from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,11 +4,15 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from pipeline.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class World:
             dist.all_reduce(values)
         return values
 
-    def broadcast(self, value: int) -> int:
+    def broadcast(self, value: T) -> T:
         """The main process's `value`, in every process."""
         if self.size == 1:
             return value
@@ -37,23 +41,36 @@ class World:
         dist.broadcast_object_list(shared, src=0)
         return shared[0]
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give every process the main one's batch statistics, those of the network it saves.
+
+        In training each process takes them from its own share of a batch.
+        """
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
     def any(self, flag: bool, device: torch.device) -> bool:
         """Whether any process raises `flag`; every process must ask."""
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor(int(flag), device=device)).item())
 
-    def share(self, batch_size: int) -> int:
-        """Images of a global batch that one process takes.
+    def check_batch_size(self, batch_size: int) -> None:
+        """Refuse a global batch that the processes cannot share.
 
         Raises:
-            UserError: the processes cannot take equal shares.
+            UserError: the shares would be unequal, or a single image each.
         """
         if batch_size % self.size:
             raise UserError(
                 f"batch_size is {batch_size}: must be a multiple of the {self.size} processes"
             )
-        return batch_size // self.size
+        if batch_size < 2 * self.size:
+            raise UserError(
+                f"batch_size is {batch_size}: batch normalization needs at least 2 images in each "
+                f"process, of which there are {self.size}"
+            )
 
 
 @contextlib.contextmanager

@@ -82,6 +82,11 @@ class Objective:
         """Whether each batch must also pass through the teacher."""
         return "distillation" in self.losses
 
+    def active(self, epoch: int) -> tuple[str, ...]:
+        """The losses that take part in 0-based `epoch`."""
+        waits = epoch < self._params.kurtosis.start_epoch
+        return tuple(name for name in self.losses if not (waits and name == "kurtosis"))
+
     def terms(
         self,
         logits: torch.Tensor,
@@ -89,19 +94,16 @@ class Objective:
         teacher_logits: torch.Tensor | None,
         epoch: int,
     ) -> dict[str, torch.Tensor]:
-        """Unweighted 0-d losses by name, of float32 logits (B, classes) in 0-based `epoch`."""
+        """Unweighted 0-d losses of `active`, of float32 logits (B, classes) in 0-based `epoch`."""
         terms: dict[str, torch.Tensor] = {}
-        for name in self.losses:
+        for name in self.active(epoch):
             match name:
                 case "cross_entropy":
                     terms[name] = F.cross_entropy(logits, labels)
                 case "kurtosis":
-                    if epoch >= self._params.kurtosis.start_epoch:
-                        terms[name] = kurtosis_loss(
-                            self._regularized,
-                            self._targets,
-                            self._params.kurtosis.aggregate,
-                        )
+                    terms[name] = kurtosis_loss(
+                        self._regularized, self._targets, self._params.kurtosis.aggregate
+                    )
                 case "distillation":
                     assert teacher_logits is not None
                     terms[name] = distillation_loss(

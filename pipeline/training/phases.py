@@ -5,7 +5,7 @@ finetune: the teacher goes on with the kurtosis loss, which makes its weights bi
 binarize: a binary network, with the losses of its row of the table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from pipeline.data.batches import ResidentBatches
 from pipeline.data.prepared import Prepared, Split, load_prepared
 from pipeline.device import Arithmetic, configure, select_device
 from pipeline.errors import UserError
-from pipeline.models.architecture import Architecture, build
+from pipeline.models.architecture import NETWORKS, Architecture, build
 from pipeline.models.saved import Description, load_description, load_trained, save_trained
 from pipeline.params import Augmentation, Binarization, Params, Phase
 from pipeline.provenance import provenance
@@ -118,19 +118,19 @@ def _train(params: Params, places: Places, plan: Plan) -> None:
     with interruption.watch(), process_group(device) as world:
         cell = f"{places.out.parent.name}/{places.out.name}"
         prepared = load_prepared(places.data)
-        task, description = _task(cell, params, places, plan, prepared, arithmetic, world)
-        key = _fingerprint(plan, description, prepared, arithmetic)
-        with Scratch(cell, key, world) as scratch:
-            try:
+        try:
+            task, description = _task(cell, params, places, plan, prepared, arithmetic, world)
+            key = _fingerprint(plan, description, prepared, arithmetic)
+            with Scratch(cell, key, world) as scratch:
                 outcome = Trainer(task, arithmetic, world).run(scratch, interruption)
-            except torch.cuda.OutOfMemoryError:
-                raise UserError(
-                    f"{cell}: out of GPU memory at batch_size {plan.phase.batch_size}; lower "
-                    "batch_size, set compute.precision to bfloat16, or use more processes"
-                ) from None
-            if world.is_main:
-                _write(places, description, outcome)
-                scratch.clear()
+                if world.is_main:
+                    _write(places, description, outcome)
+                    scratch.clear()
+        except torch.cuda.OutOfMemoryError:
+            raise UserError(
+                f"{cell}: out of GPU memory at batch_size {plan.phase.batch_size}; lower "
+                "batch_size, set compute.precision to bfloat16, or use more processes"
+            ) from None
 
 
 def _task(
@@ -142,6 +142,10 @@ def _task(
     arithmetic: Arithmetic,
     world: World,
 ) -> tuple[Task, Description]:
+    if plan.network not in NETWORKS:
+        raise UserError(f"--network is {plan.network!r}: allowed are {', '.join(NETWORKS)}")
+    if plan.seed < 0:
+        raise UserError(f"--seed is {plan.seed}: must be 0 or more")
     manifest = prepared.manifest
     architecture = Architecture(
         network=plan.network,  # type: ignore[arg-type]
@@ -155,9 +159,11 @@ def _task(
     torch.manual_seed(plan.seed)
     model = build(architecture)
     if plan.start is not None:
-        _check_twin(architecture, plan.start)
+        _check_same(architecture, plan.start, Architecture.model_fields.keys() - {"binarization"})
         source, _ = load_trained(plan.start, "best")
         model.load_state_dict(source.state_dict())
+    if plan.teacher is not None:
+        _check_same(architecture, plan.teacher, {"classes", "channels", "image_size"})
     model = arithmetic.place(model)
     teacher = arithmetic.place(load_trained(plan.teacher, "best")[0]) if plan.teacher else None
 
@@ -176,7 +182,7 @@ def _task(
             world_size=world.size,
         )
 
-    world.share(plan.phase.batch_size)
+    world.check_batch_size(plan.phase.batch_size)
     task = Task(
         cell=cell,
         model=model,
@@ -202,11 +208,11 @@ def _task(
     return task, description
 
 
-def _check_twin(architecture: Architecture, folder: Path) -> None:
-    """The network in `folder` must differ from `architecture` in its binarization alone."""
+def _check_same(architecture: Architecture, folder: Path, keys: Set[str]) -> None:
+    """The network in `folder` must agree with `architecture` in `keys`."""
     found = load_description(folder).architecture
-    for key, wanted in architecture.model_dump(exclude={"binarization"}).items():
-        value = getattr(found, key)
+    for key in sorted(keys):
+        value, wanted = getattr(found, key), getattr(architecture, key)
         if value != wanted:
             raise UserError(
                 f"--teacher {folder}: its {key} is {value!r}, this network's is {wanted!r}"

@@ -114,7 +114,13 @@ class Trainer:
             row, timing = self._epoch(epoch, interruption)
             signs, previous = self._signs(), signs
             row["sign_flips"] = _share_changed(previous, signs)
+            self._world.share_buffers(self._model)
             loss, top1 = mean_loss_and_top1(self._model, self._task.validation, self._arithmetic)
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"{self._task.cell}: the validation loss is {loss:g} after epoch {epoch + 1}; "
+                    f"lower learning_rate, now {self._task.phase.learning_rate:g}"
+                )
             row |= {"validation_loss": loss, "validation_top1": top1}
             self._keep(outcome, row)
             outcome.history.curves.append(row)
@@ -127,7 +133,7 @@ class Trainer:
         return outcome
 
     def _restore(self, scratch: Scratch) -> tuple[Outcome, int]:
-        saved = scratch.load()
+        saved = self._world.broadcast(scratch.load() if self._world.is_main else None)
         if saved is None:
             return Outcome({}, {}, 0, 0.0, History(kurtosis=self._kurtosis(0))), 0
         tensors, state = saved
@@ -168,9 +174,10 @@ class Trainer:
         set_ede(self._model, t, k)
         self._forward.train()
 
-        names = ("loss", *task.objective.losses, "correct")
+        names = ("loss", *task.objective.active(epoch), "correct")
         sums = torch.zeros(len(names), dtype=torch.float64, device=device)
-        images, batches = 0, 0
+        steps: list[torch.Tensor] = []
+        images = 0
         joules = energy_joules(device)
         started = time.perf_counter()
         count = task.params.debug.batches or len(task.training)
@@ -182,21 +189,22 @@ class Trainer:
         )
         for inputs, labels in bar:
             values = self._step(inputs, labels, epoch)
-            sums += torch.stack([values.get(name, sums.new_zeros(())) for name in names])
-            images, batches = images + len(labels), batches + 1
+            steps.append(torch.stack([values[name] for name in names]))
+            sums += steps[-1]
+            images += len(labels)
             if self._progress.wants_values:
-                self._progress.values(sums[0].item() / batches, sums[-1].item() / images)
+                self._progress.values(sums[0].item() / len(steps), sums[-1].item() / images)
             if self._world.any(interruption.requested, device):
                 print(self._farewell(epoch), file=sys.stderr)
                 raise SystemExit(EXIT_CODE)
-        totals = self._world.sum(torch.cat([sums, sums.new_tensor([images, batches])])).tolist()
+        self._check_finite(epoch, names, steps)
+        totals = self._world.sum(torch.cat([sums, sums.new_tensor([images, len(steps)])])).tolist()
         seconds = time.perf_counter() - started
         *values_sums, correct, images, batches = totals
         row: Row = {"epoch": epoch + 1, "learning_rate": rate, "ede_t": t, "ede_k": k}
         row |= {"loss": None} | dict.fromkeys(LOSSES)
         row |= {name: value / batches for name, value in zip(names, values_sums, strict=False)}
         row["train_top1"] = correct / images
-        self._check_finite(row)
         timing = {
             "epoch": epoch + 1,
             "seconds": seconds,
@@ -258,14 +266,20 @@ class Trainer:
             ]
         return torch.cat(bits) if bits else torch.empty(0, dtype=torch.bool)
 
-    def _check_finite(self, row: Row) -> None:
-        if math.isfinite(row["loss"]):
-            return
-        terms = ", ".join(f"{name} {row[name]}" for name in self._task.objective.losses)
-        raise UserError(
-            f"{self._task.cell}: the loss is {row['loss']} in epoch {row['epoch']} ({terms}); "
-            f"lower learning_rate, now {self._task.phase.learning_rate}, or the weight of the term"
-        )
+    def _check_finite(self, epoch: int, names: tuple[str, ...], steps: list[torch.Tensor]) -> None:
+        """Refuse to go on from an epoch in which a loss of this process was not finite."""
+        for number, step in enumerate(torch.stack(steps).tolist(), start=1):
+            loss, *terms = step[:-1]
+            if math.isfinite(loss):
+                continue
+            shown = ", ".join(
+                f"{name} {term:g}" for name, term in zip(names[1:], terms, strict=False)
+            )
+            raise UserError(
+                f"{self._task.cell}: the loss is {loss:g} in step {number} of epoch {epoch + 1} "
+                f"({shown}); lower learning_rate, now {self._task.phase.learning_rate:g}, or the "
+                "weight of the term"
+            )
 
     def _farewell(self, epoch: int) -> str:
         return (
