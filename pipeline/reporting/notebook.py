@@ -13,7 +13,7 @@ import papermill
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbconvert import HTMLExporter
-from nbconvert.preprocessors import ClearMetadataPreprocessor, CoalesceStreamsPreprocessor
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets import default
@@ -89,7 +89,6 @@ def normalize(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
         names: Paths of this run and what to write in their place.
     """
     CoalesceStreamsPreprocessor().preprocess(notebook, {})
-    ClearMetadataPreprocessor(preserve_cell_metadata_mask={"tags"}).preprocess(notebook, {})
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
@@ -99,6 +98,8 @@ def normalize(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
     for index, cell in enumerate(notebook.cells):
         cell.id = f"cell-{index}"
         cell.source = _scrub(cell.source, names)
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
         if cell.cell_type == "code":
             cell.execution_count = None
         for output in cell.get("outputs", []):

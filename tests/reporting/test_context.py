@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.params import Params, load_params
+from pipeline.reporting import context
+from pipeline.reporting.caveats import caveats, debug_banner
+from pipeline.reporting.results import load_results
+from pipeline.reporting.sources import Choice, FileNote
+from tests.reporting.synthetic import MANIFEST, PARAMS, PROVENANCE, edit_json
+
+DETAILS = "details/resnet20-binary-1.json"
+NOTE = FileNote(sha256="c" * 64, name="Copy of a set", note="Nearly the original.")
+
+
+@pytest.fixture(scope="module")
+def params() -> Params:
+    return load_params(Path(__file__).parents[2] / "params.yaml")
+
+
+def test_a_sound_run_has_no_caveats(shared_results: Path, params: Params) -> None:
+    results = load_results(shared_results)
+    assert caveats(results, params, [NOTE]) == []
+    assert debug_banner(results) == ""
+
+
+def test_a_debug_run_is_no_result(own_results: Path) -> None:
+    edit_json(own_results / "resnet20-binary-1.json", debug=True)
+    banner = debug_banner(load_results(own_results))
+    assert "DEBUG RUN, NO RESULT" in banner
+    assert "in 1 of 2 runs (resnet20-binary-1)" in banner
+
+
+def test_single_seeds_are_called_so(few_results: Path, params: Params) -> None:
+    found = caveats(load_results(few_results), params, [])
+    assert "ResNet-20: single seed. One seed proves nothing." in found
+    assert "VGG-Small: single seed. One seed proves nothing." in found
+
+
+def test_rows_with_fewer_seeds_are_named(shared_results: Path, params: Params) -> None:
+    results = load_results(shared_results)
+    fewer = type(results)(results.dataset, results.cells[1:])
+    [caveat] = caveats(fewer, params, [])
+    assert caveat.startswith("ResNet-20: rows have different numbers of seeds (Full precision 2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "caveat"),
+    [
+        (
+            {"provenance": PROVENANCE | {"revision": "f" * 40}},
+            f"Mixed code revisions: {'f' * 40} (1 run), {PROVENANCE['revision']} (1 run).",
+        ),
+        (
+            {"provenance": PROVENANCE | {"device": "NVIDIA H100"}},
+            "Mixed devices: NVIDIA H100 (1 run), cpu (1 run).",
+        ),
+        (
+            {"provenance": PROVENANCE | {"clean": None}},
+            "1 of 2 runs were not made from a clean checkout: the revision does not say all about "
+            "their code.",
+        ),
+        (
+            {"provenance": PROVENANCE | {"deterministic": False}},
+            "1 of 2 runs did not use deterministic algorithms: they are not repeatable to the bit.",
+        ),
+        (
+            {"manifest": MANIFEST | {"mean": [0.5]}},
+            "The rows were not all run on the same data: 2 manifests.",
+        ),
+        (
+            {"manifest": MANIFEST | {"origin": {"files": {"train.parquet": "c" * 64}}}},
+            "Data: Copy of a set. Nearly the original.",
+        ),
+        (
+            {"params": PARAMS | {"data": PARAMS["data"] | {"limit": 500}}},
+            "Only a part of the data was used (data.limit: 500 (1 run), 0 (1 run)): not comparable "
+            "with published figures.",
+        ),
+        (
+            {"params": PARAMS | {"student": PARAMS["student"] | {"epochs": 3}}},
+            "Made with other parameters than the params file holds now: student.epochs was 3 "
+            "(1 run), 14 (1 run), is 14.",
+        ),
+    ],
+)
+def test_what_a_reader_must_know(
+    own_results: Path, params: Params, changes: dict[str, object], caveat: str
+) -> None:
+    edit_json(own_results / DETAILS, **changes)
+    assert caveat in caveats(load_results(own_results), params, [NOTE])
+
+
+def test_a_parameter_no_row_uses_does_not_count(own_results: Path, params: Params) -> None:
+    other = PARAMS | {"mimicking": PARAMS["mimicking"] | {"weight": 7.0}}
+    edit_json(own_results / DETAILS, params=other)
+    results = load_results(own_results)
+    assert caveats(results, params, []) == []
+    assert context.parameter(results, "mimicking.weight") == context.UNUSED
+    shown = context.parameters(results).shown.set_index("Parameters")["Values"]
+    assert shown["teacher"] == context.UNUSED
+    assert shown["network"] == "block bireal, downsample real"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "name"),
+    [
+        (MANIFEST, "scikit-learn's handwritten digits"),
+        (MANIFEST | {"source": "cifar10"}, "CIFAR-10"),
+        (MANIFEST | {"source": "folders"}, "digits (class folders)"),
+        (MANIFEST | {"source": "new"}, "digits"),
+        (MANIFEST | {"source": "shards", "origin": {"files": {"a": "c" * 64}}}, "Copy of a set"),
+    ],
+)
+def test_the_data_is_named_for_what_it_is(
+    own_results: Path, manifest: dict[str, object], name: str
+) -> None:
+    edit_json(own_results / DETAILS, manifest=manifest)
+    assert context.data_name(load_results(own_results), [NOTE]) == name
+
+
+def test_data_and_environment_are_listed(own_results: Path) -> None:
+    results = load_results(own_results)
+    assert context.data_size(results) == (
+        "1,220 train, 220 validation, 360 test images of 10 classes, 16 x 16 pixels."
+    )
+    data = context.data(results).data.set_index("key")["value"]
+    assert data["test images"] == "360 (36 per class)"
+    assert data["origin"] == "package scikit-learn, version 1.9.1"
+    environment = context.environment(results).data.set_index("key")["value"]
+    assert environment["clean"] == "yes"
+    assert environment["packages"] == "torch 2.15.0, numpy 2.4.6"
+
+
+def test_the_ledger_tells_the_values_of_this_run(shared_results: Path) -> None:
+    choice = Choice(
+        choice="Target",
+        paper="not confirmed",
+        released="1.8",
+        field="1.8",
+        ours="1.8",
+        why="follows",
+        parameters="kurtosis.target finetune.epochs",
+    )
+    table = context.fidelity(load_results(shared_results), [choice])
+    assert table.shown["In this run"][0] == "kurtosis.target = 1.8; finetune.epochs = 6"
+    assert list(table.data.columns)[-1] == "in_this_run"

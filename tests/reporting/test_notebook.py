@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from pipeline.errors import UserError
+from pipeline.reporting.notebook import execute, normalize, to_html
+
+
+def _notebook(run: int) -> nbformat.NotebookNode:
+    """What papermill could have made in run 1 or 2, with all that differs between runs."""
+    outputs = [
+        new_output("stream", name="stdout", text=f"<object at 0x7f0{run}aa00>\n"),
+        new_output("stream", name="stdout", text=f"/tmp/ipykernel_{run}/12{run}.py:1: careful\n"),
+        new_output(
+            "display_data",
+            data={"image/png": "0x7f01aa00", "text/plain": f"/home/{run}/results"},
+        ),
+        new_output("execute_result", data={"text/plain": "1"}, execution_count=run),
+    ]
+    if run == 2:  # the same text in one piece
+        outputs[:2] = [new_output("stream", name="stdout", text=outputs[0].text + outputs[1].text)]
+    cell = new_code_cell(f'folder = "/home/{run}/results"', outputs=outputs, execution_count=run)
+    cell.metadata = {"tags": ["injected-parameters"], "papermill": {"duration": run}}
+    title = new_markdown_cell("# Title", metadata={"tags": [], "papermill": {"duration": run}})
+    notebook = new_notebook(cells=[title, cell])
+    notebook.metadata = {"papermill": {"start_time": run}, "language_info": {"version": "3.11"}}
+    return notebook
+
+
+def test_two_equal_runs_are_equal_to_the_byte() -> None:
+    first, second = (
+        nbformat.writes(normalize(_notebook(run), {f"/home/{run}/results": "results/digits"}))
+        for run in (1, 2)
+    )
+    assert first == second
+    assert "papermill" not in first
+    assert '"folder = \\"results/digits\\""' in first
+    assert "injected-parameters" in first
+
+
+def test_images_are_left_alone() -> None:
+    notebook = normalize(_notebook(1), {})
+    assert notebook.cells[1].outputs[1].data["image/png"] == "0x7f01aa00"
+
+
+def test_the_page_hides_code_and_needs_nothing_else() -> None:
+    notebook = new_notebook(
+        cells=[
+            new_markdown_cell("# A title"),
+            new_code_cell("secret = 1", outputs=[new_output("stream", text="shown")]),
+            new_markdown_cell("## First part"),
+        ]
+    )
+    html = to_html(notebook)
+    assert "<title>A title</title>" in html
+    assert '<a href="#First-part">First part</a>' in html
+    assert "shown" in html
+    assert "secret" not in html
+    for needle in ("<script", "<link", "@import", "src=", "url("):
+        assert needle not in html
+
+
+def test_a_notebook_without_a_title_is_a_report() -> None:
+    assert "<title>Report</title>" in to_html(new_notebook())
+
+
+def test_an_error_in_a_cell_is_one_line(tmp_path: Path) -> None:
+    source = tmp_path / "broken.py"
+    source.write_text(
+        '# %% tags=["parameters"]\nsize = 1\n# %%\nraise ValueError(f"is\\n{size}")\n'
+    )
+    with pytest.raises(UserError, match=r"^broken\.py: ValueError: is 7$"):
+        execute(source, {"size": "7"})

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from pipeline.reporting import page as page_module
+from pipeline.reporting.page import Page
+from pipeline.reporting.tables import Table
+
+
+@pytest.fixture
+def displayed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Text of whatever a page shows; of images, their description."""
+    shown: list[str] = []
+    monkeypatch.setattr(
+        page_module, "display", lambda thing: shown.append(getattr(thing, "alt", thing.data))
+    )
+    return shown
+
+
+def test_a_table_is_shown_and_kept_twice(displayed: list[str], tmp_path: Path) -> None:
+    data = pd.DataFrame({"row": ["binary"], "top1": [91.123456789012]})
+    shown = pd.DataFrame({"Row": ["Binary"], "Top-1, %": ["91.12"]})
+    Page(tmp_path).table("measured", Table(data, shown), "Measured.")
+    assert (tmp_path / "tables/measured.csv").read_text() == "row,top1\nbinary,91.1234568\n"
+    assert "| Binary | 91.12 |" in (tmp_path / "tables/measured.md").read_text()
+    assert "<caption>Measured.</caption>" in displayed[0]
+
+
+def test_a_figure_is_kept_without_the_version_that_drew_it(
+    displayed: list[str], tmp_path: Path
+) -> None:
+    Page(tmp_path).figure("empty", Figure(figsize=(1, 1)), "Nothing & more.")
+    content = (tmp_path / "figures/empty.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert b"Software" not in content
+    assert displayed == ["Nothing & more.", '<p class="caption">Nothing &amp; more.</p>']
+
+
+def test_headings_only_where_there_are_several_networks(
+    displayed: list[str], tmp_path: Path
+) -> None:
+    page = Page(tmp_path)
+    assert list(page.networks(["resnet20"])) == ["resnet20"]
+    assert displayed == []
+    assert list(page.networks(["resnet20", "vgg_small"])) == ["resnet20", "vgg_small"]
+    assert displayed == ["### ResNet-20", "### VGG-Small"]
+
+
+def test_nothing_is_shown_of_nothing(displayed: list[str], tmp_path: Path) -> None:
+    page = Page(tmp_path)
+    page.bullets("Title", [])
+    page.text("")
+    page.html("")
+    assert displayed == []
+    page.bullets("Title", ["one", "two"])
+    assert displayed == ["**Title**\n\n- one\n- two"]
