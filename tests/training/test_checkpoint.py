@@ -87,6 +87,6 @@ def test_no_space_ends_in_one_line_and_leaves_no_part(scratch, tmp_path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(UserError, match="epoch-0002.safetensors: could not be written: No space"):
+    with pytest.raises(UserError, match=r"epoch-0002\.safetensors: could not be written: No space"):
         scratch.save(2, {"w": torch.zeros(1)}, {})
     assert files(tmp_path) == ["epoch-0001.safetensors", "epoch-0001.sha256"]

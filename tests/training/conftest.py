@@ -1,0 +1,112 @@
+"""A trained teacher, and stages run in this process."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+import yaml
+
+from pipeline.errors import run
+from pipeline.params import Params
+from tests.conftest import ROOT, TINY, run_stage, stage_command, with_overrides
+
+TEACHER = "models/digits/resnet20-full-precision-1"
+STUDENT = "models/digits/resnet20-complete-1"
+COMPLETE = ("cross_entropy", "distillation", "mimicking", "kurtosis")
+
+
+def tiny_params(overrides: dict | None = None) -> Params:
+    """The tiny digits parameters with dotted overrides."""
+    default = yaml.safe_load((ROOT / "params.yaml").read_text())
+    return Params.model_validate(with_overrides(default, TINY | (overrides or {})))
+
+
+def arguments(stage: str, **changes: object) -> list[object]:
+    """Arguments of the tiny run of a training stage, relative to a workplace."""
+    given: dict[str, object] = {
+        "params": "params.yaml",
+        "data": "data/digits",
+        "network": "resnet20",
+        "seed": 1,
+        "out": TEACHER if stage == "teacher" else STUDENT,
+        "results": "results/digits",
+    }
+    if stage == "binarize":
+        given |= {"row": "complete", "losses": COMPLETE, "teacher": TEACHER}
+    listed: list[object] = []
+    for name, value in (given | changes).items():
+        listed += [f"--{name}", *(value if isinstance(value, tuple) else [value])]
+    return listed
+
+
+def start_stage(stage: str, folder: Path, log: Path, **changes: object) -> subprocess.Popen:
+    """Start a training stage in `folder`, with all it says in `log`."""
+    with log.open("w") as file:
+        return subprocess.Popen(
+            stage_command(stage, *arguments(stage, **changes)),
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_digits, tmp_path_factory) -> Path:
+    """A folder with the tiny digits, their params.yaml and a teacher trained by its stage."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(tiny_digits, folder / "data/digits")
+    shutil.copy(tiny_digits.parent / "params.yaml", folder)
+    run_stage("teacher", *arguments("teacher"), cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def make_workplace(trained, tmp_path) -> Callable[..., Path]:
+    """Makes a folder with data, teacher and params.yaml, the latter with dotted overrides."""
+
+    def make(name: str = "work", overrides: dict | None = None) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(trained / "data", folder / "data")
+        shutil.copytree(trained / TEACHER, folder / TEACHER)
+        params = tiny_params(overrides).model_dump(mode="json")
+        (folder / "params.yaml").write_text(yaml.safe_dump(params))
+        return folder
+
+    return make
+
+
+class End(NamedTuple):
+    """How a stage ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys) -> Callable[..., End]:
+    """Runs a stage in this process and in a folder, and tells how it ended."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+
+    def call(stage: str, folder: Path, *given: object) -> End:
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "argv", [stage, *map(str, given)])
+        code = 0
+        try:
+            run(importlib.import_module(f"stages.{stage}").main)
+        except SystemExit as end:
+            code = end.code
+        return End(code, *capsys.readouterr())
+
+    yield call
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
