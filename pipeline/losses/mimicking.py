@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.losses.sorting import sort_all
+from pipeline.losses.ranks import values_of_equal_rank
 
 Form = Literal["quantile", "softmax", "released"]
 
@@ -35,7 +35,7 @@ def prepare_teacher(
     """
     weights = [weight.detach() for weight in weights]
     if form == "quantile":
-        return sort_all(weights)
+        return tuple(weight.flatten().sort().values for weight in weights)
     if form == "softmax":
         return tuple(F.softmax(weight / temperature, dim=1) for weight in weights)
     return tuple(weights)
@@ -57,7 +57,7 @@ def mimicking_loss(
         0-d tensor.
     """
     if form == "quantile":
-        student = sort_all(student)
+        teacher = values_of_equal_rank(student, teacher)
     terms: dict[Form, Callable[[Tensor, Tensor], Tensor]] = {
         "quantile": quantile_distance,
         "softmax": partial(softmax_divergence, temperature=temperature),
@@ -71,11 +71,13 @@ def quantile_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared difference of the sorted weights of one layer.
 
     mean_i (w_s,(i) - w_t,(i))^2, the squared 2-Wasserstein distance between the two distributions
-    of weights. Source: METHOD [inferred], the literal reading of "mimic the distribution".
+    of weights. Source: METHOD [inferred], the literal reading of "mimic the distribution". A rank
+    does not change with a small change of a weight, so the gradient is that of the difference
+    between each weight and the teacher's weight of its rank.
 
     Args:
-        student: sorted, 1-d.
-        teacher: sorted, 1-d, as many elements.
+        student: weights of any shape.
+        teacher: for each of them the teacher's weight of the same rank, same shape.
     """
     return F.mse_loss(student, teacher)
 

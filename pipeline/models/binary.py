@@ -4,6 +4,9 @@ The real weights that training updates are the latent weights; `BinaryConv2d` ke
 `weight`, so a binary network has the state_dict of its full-precision twin. What it convolves with
 is their quantized form, computed anew in each forward pass.
 
+The forward methods below return no tensor that they changed in place: torch 2.11 compiles those to a
+gradient of zero, without a word.
+
 To add a sign gradient: a module that maps a tensor to its sign, an entry in `SIGNS`, its name in
 `pipeline.params.Binarization`.
 """
@@ -28,7 +31,7 @@ def sign(x: Tensor) -> Tensor:
     torch.sign maps 0 to 0, a third value that no 1-bit format holds. This is the only place of the
     convention; no gradient passes through it.
     """
-    return torch.sign(x).add_(0.5).sign_()
+    return torch.sign(torch.sign(x).add_(0.5))
 
 
 class _EdeSign(Function):
@@ -153,10 +156,10 @@ class _Standardize(Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor) -> Tensor:
-        standardized = weight - weight.mean(_FILTER, keepdim=True)
-        norm = torch.linalg.vector_norm(standardized, dim=_FILTER, keepdim=True)
+        centred = weight - weight.mean(_FILTER, keepdim=True)
+        norm = torch.linalg.vector_norm(centred, dim=_FILTER, keepdim=True)
         inverse_std = torch.where(norm > 0, math.sqrt(weight[0].numel() - 1) / norm, 0)
-        standardized *= inverse_std
+        standardized = centred * inverse_std
         ctx.save_for_backward(standardized, inverse_std)
         return standardized
 
@@ -194,7 +197,7 @@ class _MeanAbsoluteWeight(Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor) -> Tensor:
         ctx.save_for_backward(weight)
-        return sign(weight).mul_(_mean_absolute(weight))
+        return sign(weight) * _mean_absolute(weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

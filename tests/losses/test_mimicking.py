@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from pipeline.losses.mimicking import mimicking_loss, prepare_teacher
-from pipeline.losses.sorting import sort_all
 
 FORMS = ["quantile", "softmax", "released"]
 SHAPES = [(4, 3, 2, 2), (2, 5, 1, 1), (3, 2, 3, 3)]
@@ -98,48 +97,6 @@ def test_layers_must_pair() -> None:
     teacher = prepare_teacher(layers(1), "softmax", 6.0)
     with pytest.raises(ValueError, match="zip"):
         mimicking_loss(layers(0)[:2], teacher, "softmax", 6.0)
-
-
-TRICKY = torch.tensor([3.0, -0.0, 1e-40, 0.0, -1e-45, 3.0, -2.5, 3.4e38, -2.5, 1e-45, -3.4e38])
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_sort_all_agrees_with_torch(dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(0)
-    tensors = [
-        torch.randn(7, 5, 3, 3, generator=generator),
-        torch.randint(-3, 3, (1000,), generator=generator),
-        TRICKY,
-        torch.randn(1, generator=generator),
-        torch.randn(4, 4, 3, 3, generator=generator).to(memory_format=torch.channels_last),
-    ]
-    tensors = [tensor.to(dtype).requires_grad_() for tensor in tensors]
-
-    ours = sort_all(tensors)
-
-    upstream = [torch.randn_like(values) for values in ours]
-    gradients = torch.autograd.grad(ours, tensors, upstream)
-    for tensor, values, up, gradient in zip(tensors, ours, upstream, gradients, strict=True):
-        assert values.dtype == dtype
-        assert torch.equal(values, tensor.flatten().sort().values)
-        # The same pairs of weight and gradient, whatever the order among equal weights.
-        assert gradient.shape == tensor.shape
-        pairs = sorted(zip(tensor.flatten().tolist(), gradient.flatten().tolist(), strict=True))
-        assert pairs == sorted(zip(values.tolist(), up.tolist(), strict=True))
-
-
-def test_sort_all_does_not_depend_on_threads() -> None:
-    tensors = [weight.float().requires_grad_() for weight in layers(4)]
-    threads = torch.get_num_threads()
-    results = []
-    for count in (1, 3):
-        torch.set_num_threads(count)
-        values = sort_all(tensors)
-        gradients = torch.autograd.grad(values, tensors, [v.square() for v in values])
-        results.append([*values, *gradients])
-    torch.set_num_threads(threads)
-    for one, three in zip(*results, strict=True):
-        assert torch.equal(one, three)
 
 
 def test_a_weight_that_is_nan_shows() -> None:
