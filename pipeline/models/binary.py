@@ -4,8 +4,8 @@ The real weights that training updates are the latent weights; `BinaryConv2d` ke
 `weight`, so a binary network has the state_dict of its full-precision twin. What it convolves with
 is their quantized form, computed anew in each forward pass.
 
-The forward methods below return no tensor that they changed in place: torch 2.11 compiles those to a
-gradient of zero, without a word.
+The forward methods below return no tensor that they changed in place: torch 2.11 compiles those to
+a gradient of zero, without a word.
 
 To add a sign gradient: a module that maps a tensor to its sign, an entry in `SIGNS`, its name in
 `pipeline.params.Binarization`.
