@@ -42,7 +42,8 @@ for network in page.networks(run.networks):
         f"headline-{network}",
         accuracy.headline(run, network, figures_of_others),
         "Test top-1 of the epoch that was best on the validation images. "
-        "Beside each row: mean ± standard deviation over the seeds. Grey: published, see below.",
+        "Beside each row: mean ± standard deviation over the seeds. "
+        "Grey circles, where there are any: published figures.",
     )
 
 # %% [markdown]

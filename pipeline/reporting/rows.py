@@ -30,7 +30,7 @@ class Comparison:
 ROWS = (
     Row("full-precision", "Full precision", "#4d4d4d", binary=False),
     Row("kurtosis", "Full precision + kurtosis", "#0072b2", binary=False),
-    Row("binary", "Binary", "#e69f00", binary=True),
+    Row("binary", "Binary alone", "#e69f00", binary=True),
     Row("binary-kurtosis", "Binary + kurtosis", "#56b4e9", binary=True),
     Row("binary-distillation", "Binary + distillation", "#cc79a7", binary=True),
     Row("binary-mimicking", "Binary + distillation + WDM", "#009e73", binary=True),

@@ -11,6 +11,9 @@ import yaml
 from safetensors.numpy import save_file
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+PARAMS["kurtosis"]["target"] = 1.8
+PARAMS["finetune"]["epochs"] = 6
+PARAMS["student"]["epochs"] = 14
 CLASSES = [str(digit) for digit in range(10)]
 TEST_IMAGES = 360
 TOP1 = {

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.params import Params, load_params
+from pipeline.params import Params
 from pipeline.reporting import context
 from pipeline.reporting.caveats import caveats, debug_banner
 from pipeline.reporting.results import load_results
@@ -15,7 +15,8 @@ NOTE = FileNote(sha256="c" * 64, name="Copy of a set", note="Nearly the original
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    return load_params(Path(__file__).parents[2] / "params.yaml")
+    """Those that the results were made with."""
+    return Params.model_validate(PARAMS)
 
 
 def test_a_sound_run_has_no_caveats(shared_results: Path, params: Params) -> None:

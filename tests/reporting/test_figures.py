@@ -58,7 +58,12 @@ def test_headline_shows_published_figures_of_the_same_network(few: Results) -> N
     lines = read_lines(PUBLISHED, PublishedFigure)
     [axes] = accuracy.headline(few, "resnet20", lines).axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels == ["Full precision", "Binary", "Published, 32 bit (2)", "Published, 1 bit (11)"]
+    assert labels == [
+        "Full precision",
+        "Binary alone",
+        "Published, 32 bit (2)",
+        "Published, 1 bit (11)",
+    ]
     assert max(axes.lines[-1].get_xdata()) == 88.1
 
 
@@ -123,7 +128,7 @@ def test_kurtosis_stands_against_its_target(results: Results) -> None:
 def test_kurtosis_over_epochs_has_a_line_per_layer(results: Results, few: Results) -> None:
     figure = weights.kurtosis_over_epochs(results, "resnet20")
     lines = {axes.get_title(loc="left"): len(axes.lines) for axes in _panels(figure)}
-    assert lines["Binary"] == 3
+    assert lines["Binary alone"] == 3
     assert lines["Binary + kurtosis"] == 3 + 1  # and the target
     limits = {axes.get_ylim() for axes in _panels(figure)}
     assert len(limits) == 1
@@ -142,7 +147,7 @@ def test_feature_maps_are_a_grid_of_bits_and_kurtosis(results: Results) -> None:
     assert _titles(figure) == [
         "32 bit: Full precision",
         "32 bit: Full precision + kurtosis",
-        "1 bit: Binary (1 of 16 blank)",
+        "1 bit: Binary alone (1 of 16 blank)",
         "1 bit: Binary + kurtosis (1 of 16 blank)",
         "Test image",
     ]

@@ -15,7 +15,7 @@ def test_the_table_in_plain_text(own_results: Path) -> None:
     lines = headline(load_results(own_results)).splitlines()
     assert lines[0] == "digits, ResNet-20: test top-1, %"
     assert lines[1] == "  Full precision              not run"
-    assert lines[3] == "  Binary                      91.00 ± 1.41     2 seeds"
+    assert lines[3] == "  Binary alone                91.00 ± 1.41     2 seeds"
     assert lines[8:] == ["DEBUG RUN, NO RESULT: resnet20-binary-2"]
 
 

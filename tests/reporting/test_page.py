@@ -21,10 +21,10 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_table_is_shown_and_kept_twice(displayed: list[str], tmp_path: Path) -> None:
     data = pd.DataFrame({"row": ["binary"], "top1": [91.123456789012]})
-    shown = pd.DataFrame({"Row": ["Binary"], "Top-1, %": ["91.12"]})
+    shown = pd.DataFrame({"Row": ["Binary alone"], "Top-1, %": ["91.12"]})
     Page(tmp_path).table("measured", Table(data, shown), "Measured.")
     assert (tmp_path / "tables/measured.csv").read_text() == "row,top1\nbinary,91.1234568\n"
-    assert "| Binary | 91.12 |" in (tmp_path / "tables/measured.md").read_text()
+    assert "| Binary alone | 91.12 |" in (tmp_path / "tables/measured.md").read_text()
     assert "<caption>Measured.</caption>" in displayed[0]
 
 

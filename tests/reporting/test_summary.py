@@ -26,7 +26,7 @@ def test_conclusion_compares_the_complete_method(shared_results: Path, tmp_path:
     text = summary.conclusion(load_results(shared_results), "resnet20")
     assert text.startswith("**ResNet-20.** Complete (BD-BNN): ")
     assert "Against full precision: -" in text
-    assert "Against binary: +" in text
+    assert "Against binary alone: +" in text
     assert text.endswith("Compression: 19.0 x.")
     alone = write_results(tmp_path / "digits", rows=["full-precision"], seeds=[1], layers=1)
     edit_json(alone / "resnet20-full-precision-1.json", top1=0.5)
@@ -45,7 +45,7 @@ def test_kurtosis_distances_of_rows_with_a_target(shared_results: Path, few_resu
 
 def test_blank_maps_are_counted(few_results: Path, tmp_path: Path) -> None:
     text = summary.blank_counts(load_results(few_results), "resnet20")
-    assert text == "Blank 1-bit maps (all of one sign), for each seed: Binary 1 of 16."
+    assert text == "Blank 1-bit maps (all of one sign), for each seed: Binary alone 1 of 16."
     real = write_results(tmp_path / "digits", rows=["full-precision"], seeds=[1], layers=1)
     text = summary.blank_counts(load_results(real), "resnet20")
     assert text == "No row that was run has binary activations."
@@ -58,7 +58,8 @@ def test_confusions_by_hand(own_results: Path) -> None:
         details / "resnet20-binary-2.json", confusion=_confusion(from_4_to_9=1, from_0_to_6=1)
     )
     assert summary.confusions(load_results(own_results), "resnet20", "binary") == (
-        "Binary: 4 of 720 wrong, over all seeds. Most often: 4 taken for 9 (3), 0 taken for 6 (1)."
+        "Binary alone: 4 of 720 wrong, over all seeds. "
+        "Most often: 4 taken for 9 (3), 0 taken for 6 (1)."
     )
 
 
@@ -66,4 +67,4 @@ def test_no_confusion_at_all(own_results: Path) -> None:
     for seed in (1, 2):
         edit_json(own_results / f"details/resnet20-binary-{seed}.json", confusion=_confusion())
     text = summary.confusions(load_results(own_results), "resnet20", "binary")
-    assert text == "Binary: 0 of 720 wrong, over all seeds."
+    assert text == "Binary alone: 0 of 720 wrong, over all seeds."

@@ -35,7 +35,7 @@ def test_measured_rows_by_hand(by_hand: Results) -> None:
     assert binary["top1_mean"] == pytest.approx(91)
     assert binary["top1_std"] == pytest.approx(2**0.5)
     assert binary["top1_half_width"] == pytest.approx(12.7062, abs=1e-3)
-    shown = table.shown.set_index("Row").loc["Binary"]
+    shown = table.shown.set_index("Row").loc["Binary alone"]
     assert shown["Top-1, %"] == "91.00 ± 1.41"
     assert shown["95 % interval"] == "± 12.71"
     assert shown["Bits W/A"] == "1/1"
@@ -51,8 +51,8 @@ def test_rows_that_were_not_run_stay(by_hand: Results) -> None:
 
 def test_one_seed_has_no_spread(few_results: Path) -> None:
     shown = tables.measured(load_results(few_results), "resnet20").shown.set_index("Row")
-    assert "±" not in shown.loc["Binary", "Top-1, %"]
-    assert shown.loc["Binary", "95 % interval"] == "-"
+    assert "±" not in shown.loc["Binary alone", "Top-1, %"]
+    assert shown.loc["Binary alone", "95 % interval"] == "-"
 
 
 def test_ablation_is_paired_by_seed(by_hand: Results) -> None:

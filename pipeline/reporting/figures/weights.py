@@ -12,6 +12,8 @@ from pipeline.reporting.results import Cell, Results
 
 STUDENTS = ("complete", "binary-kurtosis", "binary-mimicking", "binary-distillation", "binary")
 """The first of these that was run stands for the student."""
+STROKES = {"full-precision": (True, 0.3, 0.0), "kurtosis": (False, 0.5, 2.6)}
+"""Whether a histogram is filled, its opacity and width of line; a student's is a thin line."""
 STATISTICS = (
     ("near_zero_share", "Weights within 10 % of zero, %", 100),
     ("binarization_error", "Binarization error", 1),
@@ -37,10 +39,8 @@ def weight_histograms(results: Results, network: str) -> Figure:
             edges = np.array(cell.details.histogram.edges)
             counts = np.array(cell.details.histogram.counts[name])
             density = counts / counts.sum() / np.diff(edges)
-            filled = line == 0
-            axes.stairs(
-                density, edges, color=cell.row.colour, fill=filled, alpha=0.3 if filled else 1
-            )
+            filled, alpha, width = STROKES.get(cell.row.name, (False, 1.0, 1.1))
+            axes.stairs(density, edges, color=cell.row.colour, fill=filled, alpha=alpha, lw=width)
             kurtosis = {layer.name: layer.kurtosis for layer in cell.details.layers}[name]
             axes.annotate(
                 f"{kurtosis:.2f}",
