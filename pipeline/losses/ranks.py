@@ -10,7 +10,6 @@ from torch import Tensor
 _POSITION_MASK = (1 << 29) - 1
 
 
-@torch.compiler.disable
 def values_of_equal_rank(
     tensors: Sequence[Tensor], sorted_values: Sequence[Tensor]
 ) -> list[Tensor]:
