@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -101,8 +102,7 @@ def fidelity(results: Results, ledger: Sequence[Choice]) -> Table:
     """The ledger of choices, with the values of the parameters that set them in this run."""
     data, shown_lines = [], []
     for choice in ledger:
-        keys = choice.parameters.split()
-        values = "; ".join(f"{key} = {parameter(results, key)}" for key in keys)
+        values = _values(results, choice.parameters.split())
         data.append({**choice.model_dump(exclude={"parameters"}), "in_this_run": values})
         shown_lines.append(
             {
@@ -116,6 +116,15 @@ def fidelity(results: Results, ledger: Sequence[Choice]) -> Table:
             }
         )
     return Table(pd.DataFrame(data), pd.DataFrame(shown_lines))
+
+
+def _values(results: Results, keys: Sequence[str]) -> str:
+    """Parameters by section, such as "kurtosis: weight 1, target 1.8; data: limit 0"."""
+    sections = [
+        (section, ", ".join(f"{key.partition('.')[2]} {parameter(results, key)}" for key in of))
+        for section, of in groupby(keys, lambda key: key.partition(".")[0])
+    ]
+    return "; ".join(f"{section}: {listed}" for section, listed in sections)
 
 
 def agreed(values: Iterable[Any]) -> str:

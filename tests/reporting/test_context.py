@@ -141,8 +141,8 @@ def test_the_ledger_tells_the_values_of_this_run(shared_results: Path) -> None:
         field="1.8",
         ours="1.8",
         why="follows",
-        parameters="kurtosis.target finetune.epochs",
+        parameters="kurtosis.target kurtosis.weight finetune.epochs",
     )
     table = context.fidelity(load_results(shared_results), [choice])
-    assert table.shown["In this run"][0] == "kurtosis.target = 1.8; finetune.epochs = 6"
+    assert table.shown["In this run"][0] == "kurtosis: target 1.8, weight 1; finetune: epochs 6"
     assert list(table.data.columns)[-1] == "in_this_run"
