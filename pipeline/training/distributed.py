@@ -80,7 +80,13 @@ def process_group(device: torch.device) -> Iterator[World]:
     if size == 1:
         yield World(rank=0, size=1)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    store, rank, size = next(dist.rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # torchrun gives restarted processes the store that holds the addresses of the dead ones.
+        # With several nodes the count may differ between them: see docs/clusters.md.
+        store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield World(rank=dist.get_rank(), size=size)
     finally:
