@@ -163,7 +163,7 @@ def test_every_setting_resumes(make_workplace, run_here, monkeypatch, overrides)
 
 
 @pytest.mark.parametrize("change", ["parameter", "teacher", "code"])
-def test_a_changed_run_starts_fresh(make_workplace, run_here, monkeypatch, change):
+def test_a_changed_run_starts_fresh(make_workplace, run_here, write_params, monkeypatch, change):
     folder = make_workplace()
     for package in ("pipeline", "stages"):
         shutil.copytree(ROOT / package, folder / "code" / package)
@@ -177,8 +177,7 @@ def test_a_changed_run_starts_fresh(make_workplace, run_here, monkeypatch, chang
         assert run_here("binarize", folder, *arguments("binarize")).code == EXIT_CODE
     (before,) = (folder / ".scratch/digits" / CELL).iterdir()
     if change == "parameter":
-        params = folder / "params.yaml"
-        params.write_text(params.read_text().replace("learning_rate: 0.1", "learning_rate: 0.2"))
+        write_params({"student.learning_rate": 0.007}, "work/params.yaml")
     elif change == "teacher":
         assert run_here("teacher", folder, *arguments("teacher", seed=2)).code == 0
     else:
