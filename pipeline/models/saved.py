@@ -75,16 +75,23 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """Copy the tensors of a safetensors file into `model`, in place.
 
     Raises:
+        UserError: the file is missing or damaged, or as `load_state`.
+    """
+    load_state(model, read_tensors(Path(path)), str(path))
+
+
+def load_state(model: nn.Module, state: State, source: str) -> None:
+    """Copy `state`, which came from `source`, into `model`, in place.
+
+    Raises:
         UserError: names or shapes are not those of `model`; the first difference is named.
     """
-    path = Path(path)
-    state = read_tensors(path)
     expected = model.state_dict()
     for name in sorted(expected.keys() | state.keys()):
         found = tuple(state[name].shape) if name in state else "nothing"
         wanted = tuple(expected[name].shape) if name in expected else "nothing"
         if found != wanted:
             raise UserError(
-                f"{path}: holds another architecture: {name} is {found}, the network has {wanted}"
+                f"{source}: holds another architecture: {name} is {found}, the network has {wanted}"
             )
     model.load_state_dict(state)

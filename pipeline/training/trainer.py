@@ -25,7 +25,7 @@ from pipeline.evaluation.accuracy import mean_loss_and_top1
 from pipeline.losses.kurtosis import kurtosis
 from pipeline.models.binary import ede_schedule, set_ede
 from pipeline.models.layers import binary_convolutions, regularized_convolutions
-from pipeline.models.saved import State
+from pipeline.models.saved import State, load_state
 from pipeline.params import Params, Phase
 from pipeline.training.checkpoint import Scratch
 from pipeline.training.distributed import World
@@ -137,7 +137,7 @@ class Trainer:
         if saved is None:
             return Outcome({}, {}, 0, 0.0, History(kurtosis=self._kurtosis(0))), 0
         tensors, state = saved
-        self._model.load_state_dict(_section(tensors, "model"))
+        load_state(self._model, _section(tensors, "model"), f"checkpoint of {self._task.cell}")
         slots: dict[int, State] = {}
         for name, tensor in _section(tensors, "optimizer").items():
             index, _, key = name.partition(".")
