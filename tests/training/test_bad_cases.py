@@ -1,0 +1,257 @@
+"""What must end in one line, with a non-zero exit code and nothing half-written."""
+
+import contextlib
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from pipeline.artifacts import read_json, read_tensors, sha256, write_json, write_tensors
+from pipeline.models.resnet20 import ResNet20
+from pipeline.training.interruption import EXIT_CODE
+from pipeline.training.progress import Progress
+from tests.training.conftest import STUDENT, TEACHER, arguments, start_stage
+
+CELL = Path(STUDENT).name
+
+
+def assert_one_line(end, expected: str) -> None:
+    assert end.code == 1
+    assert end.err.startswith("error: ")
+    assert end.err.count("\n") == 1 and end.err.endswith("\n")
+    assert expected in end.err
+
+
+def assert_nothing_written(folder: Path) -> None:
+    assert not (folder / STUDENT).exists()
+    assert not (folder / "results").exists() or (folder / "results").is_file()
+    assert not list(folder.rglob("*.part"))
+
+
+DIVERGING = {"student.learning_rate": 1e20, "student.optimizer": "sgd"}
+PARAMS = {
+    "unknown key": ({"student.epoch": 3}, "student.epoch is unknown"),
+    "wrong type": ({"student.epochs": "ten"}, "student.epochs is 'ten': Input should be a valid"),
+    "no epoch": ({"student.epochs": -1}, "student.epochs is -1: Input should be greater than 0"),
+    "target below 1": ({"kurtosis.target": 0.9}, "target is 0.9: kurtosis is never below 1"),
+    "number of targets": (
+        {"kurtosis.target": "1.4 x3, 2"},
+        "kurtosis.target has 4 targets: the network has 18 regularized layers",
+    ),
+    "single images": ({"student.batch_size": 1}, "batch_size is 1: batch normalization needs at"),
+    "other block": ({"network.block": "plain"}, f"--teacher {TEACHER}: its block is 'bireal', this"),
+    "diverging": (
+        DIVERGING,
+        f"digits/{CELL}: the loss is nan in step 2 of epoch 1 (cross_entropy ",
+    ),
+    "diverging in the last step": (
+        DIVERGING | {"debug.batches": 1},
+        f"digits/{CELL}: the validation loss is nan after epoch 1; lower learning_rate, now",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "expected"), PARAMS.values(), ids=PARAMS.keys())
+def test_params(make_workplace, run_here, write_params, overrides, expected):
+    folder = make_workplace()
+    write_params(overrides, "work/params.yaml")
+    assert_one_line(run_here("binarize", folder, *arguments("binarize")), expected)
+    assert_nothing_written(folder)
+
+
+ARGUMENTS = {
+    "params": ({"params": "missing.yaml"}, "missing.yaml: no such file"),
+    "data": ({"data": "data/missing"}, "data/missing"),
+    "teacher": ({"teacher": "models/missing"}, "models/missing/model.json: no such file"),
+    "network": (
+        {"network": "resnet50"},
+        "--network is 'resnet50': allowed are resnet20, resnet18, vgg_small",
+    ),
+    "other network": (
+        {"network": "vgg_small"},
+        f"--teacher {TEACHER}: its network is 'resnet20', this network's is 'vgg_small'",
+    ),
+    "seed": ({"seed": -1}, "--seed is -1: must be 0 or more"),
+    "loss": (
+        {"losses": ("cross_entropy", "wdm")},
+        "--losses has 'wdm': allowed are cross_entropy, kurtosis, distillation, mimicking",
+    ),
+    "no logits": ({"losses": ("kurtosis",)}, "--losses is kurtosis: needs cross_entropy or disti"),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), ARGUMENTS.values(), ids=ARGUMENTS.keys())
+def test_arguments(make_workplace, run_here, changes, expected):
+    folder = make_workplace()
+    end = run_here("binarize", folder, *arguments("binarize", **changes))
+    assert_one_line(end, expected)
+    assert_nothing_written(folder)
+
+
+def test_mimicking_a_network_with_other_layers(make_workplace, run_here):
+    folder = make_workplace(overrides={"student.initialize": "random"})
+    end = run_here("binarize", folder, *arguments("binarize", network="vgg_small"))
+    assert_one_line(end, "mimicking pairs layers by name: ")
+    assert_nothing_written(folder)
+
+
+def test_a_teacher_of_other_classes(make_workplace, run_here):
+    folder = make_workplace(overrides={"student.initialize": "random"})
+    description = read_json(folder / TEACHER / "model.json")
+    description["architecture"]["classes"] = 7
+    write_json(folder / TEACHER / "model.json", description)
+    end = run_here("binarize", folder, *arguments("binarize"))
+    assert_one_line(end, f"--teacher {TEACHER}: its classes is 7, this network's is 10")
+    assert_nothing_written(folder)
+
+
+@pytest.mark.parametrize("damage", ["another architecture", "truncated", "description"])
+def test_a_damaged_teacher(make_workplace, run_here, damage):
+    folder = make_workplace()
+    weights = folder / TEACHER / "best.safetensors"
+    if damage == "another architecture":
+        tensors = read_tensors(weights)
+        tensors["linear.weight"] = torch.zeros(7, 64)
+        write_tensors(weights, tensors)
+        expected = f"{TEACHER}/best.safetensors: holds another architecture: linear.weight is (7, "
+    elif damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:1000])
+        expected = f"{TEACHER}/best.safetensors: is not a readable safetensors file"
+    else:
+        description = read_json(folder / TEACHER / "model.json")
+        del description["architecture"]["network"]
+        write_json(folder / TEACHER / "model.json", description)
+        expected = f"{TEACHER}/model.json: architecture.network: Field required"
+    assert_one_line(run_here("binarize", folder, *arguments("binarize")), expected)
+    assert_nothing_written(folder)
+
+
+def test_a_checkpoint_of_another_architecture_is_not_taken(make_workplace, run_here, monkeypatch):
+    """Its fingerprint differs; one that was put in the place of the right one is refused."""
+    folder = make_workplace()
+
+    def stop(progress, row, images_per_second):
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "epoch", stop)
+        assert run_here("binarize", folder, *arguments("binarize")).code == EXIT_CODE
+    (mark,) = folder.glob(f".scratch/digits/{CELL}/*/epoch-0001.sha256")
+    checkpoint = mark.with_suffix(".safetensors")
+    with safe_open(checkpoint, framework="pt") as file:
+        state = file.metadata()
+    tensors = read_tensors(checkpoint) | {"model.linear.weight": torch.zeros(7, 64)}
+    save_file(tensors, checkpoint, state)
+    mark.write_text(sha256(checkpoint))
+    end = run_here("binarize", folder, *arguments("binarize"))
+    assert_one_line(
+        end, f"checkpoint of digits/{CELL}: holds another architecture: linear.weight is (7, 64)"
+    )
+    assert_nothing_written(folder)
+
+
+@contextlib.contextmanager
+def largest_file(size: int):
+    """No file may grow beyond `size` bytes, as on a disk with so much room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_no_room_for_a_checkpoint(make_workplace, run_here):
+    folder = make_workplace()
+    with largest_file(100_000):
+        end = run_here("binarize", folder, *arguments("binarize"))
+    assert_one_line(end, "epoch-0001.safetensors: could not be written: File too large")
+    assert_nothing_written(folder)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str):
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_keeps_the_model_that_was_there(make_workplace, run_here):
+    """Room for one of its two files of weights; the next start needs no training."""
+    folder = make_workplace()
+    old = folder / TEACHER
+    out = folder / "disk" / CELL
+    with small_disk(folder / "disk", "1600k"):
+        shutil.copytree(old, out, ignore=shutil.ignore_patterns("*.safetensors"))
+        before = sorted(path.name for path in out.iterdir())
+        end = run_here("binarize", folder, *arguments("binarize", out=f"disk/{CELL}"))
+        assert_one_line(end, "last.safetensors: could not be written: No space left on device")
+        assert sorted(path.name for path in out.iterdir()) == before
+        assert [path.name for path in out.parent.iterdir()] == [CELL]
+    end = run_here("binarize", folder, *arguments("binarize", out=f"disk/{CELL}"))
+    assert end.code == 0
+    assert "epoch" not in end.out
+    assert (folder / "disk" / CELL / "model.json").exists()
+
+
+def test_a_file_where_the_results_or_the_scratch_area_should_be(make_workplace, run_here):
+    folder = make_workplace()
+    (folder / "results").touch()
+    end = run_here("binarize", folder, *arguments("binarize"))
+    assert_one_line(end, f"results/digits/curves/{CELL}.csv: could not be written: Not a directory")
+    assert_nothing_written(folder)
+    shutil.rmtree(folder / ".scratch")
+    (folder / ".scratch").touch()
+    end = run_here("binarize", folder, *arguments("binarize"))
+    assert_one_line(end, f".scratch/digits/{CELL}: could not be locked: ")
+
+
+def test_out_of_gpu_memory(make_workplace, run_here, monkeypatch):
+    """There is no GPU to fill here: the network raises what torch raises then."""
+    folder = make_workplace()
+
+    def no_memory(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(ResNet20, "forward", no_memory)
+    end = run_here("binarize", folder, *arguments("binarize"))
+    assert_one_line(end, "out of GPU memory at batch_size 32; lower batch_size, set compute.preci")
+    assert_nothing_written(folder)
+
+
+@pytest.mark.slow
+def test_a_second_run_of_the_same_cell_is_refused(make_workplace, run_here):
+    folder = make_workplace(overrides={"student.epochs": 1000})
+    first = start_stage("binarize", folder, folder / "log")
+    try:
+        while not list(folder.glob(f".scratch/digits/{CELL}/*/epoch-*.sha256")):
+            assert first.poll() is None, (folder / "log").read_text()
+            time.sleep(0.02)
+        end = run_here("binarize", folder, *arguments("binarize"))
+        assert_one_line(end, f".scratch/digits/{CELL}: another process is training this cell; wait")
+        assert first.poll() is None, "the first one goes on"
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(120) == EXIT_CODE
+    finally:
+        first.kill()
+        first.wait()
+    assert_nothing_written(folder)
+
+
+def test_a_seed_that_is_no_number(make_workplace, run_here):
+    folder = make_workplace()
+    end = run_here("binarize", folder, *arguments("binarize", seed="one"))
+    assert end.code == 2
+    assert "argument --seed: invalid int value: 'one'" in end.err
