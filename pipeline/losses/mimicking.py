@@ -17,11 +17,11 @@ from torch import Tensor
 from pipeline.losses.ranks import values_of_equal_rank
 
 Form = Literal["quantile", "softmax", "released"]
+Prepared = tuple[tuple[Tensor, ...], ...]
+"""For each layer what its term takes of the teacher."""
 
 
-def prepare_teacher(
-    weights: Sequence[Tensor], form: Form, temperature: float
-) -> tuple[Tensor, ...]:
+def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -> Prepared:
     """What `mimicking_loss` needs of the teacher.
 
     Args:
@@ -30,19 +30,21 @@ def prepare_teacher(
         temperature: T of the form `softmax`.
 
     Returns:
-        For each layer, without gradient: the sorted weights, 1-d (`quantile`); softmax(w_t / T)
-        over the input channels (`softmax`); the weights themselves (`released`).
+        For each layer, without gradient: the sorted weights, 1-d (`quantile`); p_t = softmax(w_t /
+        T) over the input channels, and the mean of p_t log p_t (`softmax`); exp(w_t), and the mean
+        of exp(w_t) w_t (`released`).
     """
     weights = [weight.detach() for weight in weights]
     if form == "quantile":
-        return tuple(weight.flatten().sort().values for weight in weights)
+        return tuple((weight.flatten().sort().values,) for weight in weights)
     if form == "softmax":
-        return tuple(F.softmax(weight / temperature, dim=1) for weight in weights)
-    return tuple(weights)
+        shares = [F.softmax(weight / temperature, dim=1) for weight in weights]
+        return tuple((share, torch.xlogy(share, share).mean()) for share in shares)
+    return tuple((weight.exp(), (weight.exp() * weight).mean()) for weight in weights)
 
 
 def mimicking_loss(
-    student: Sequence[Tensor], teacher: Sequence[Tensor], form: Form, temperature: float
+    student: Sequence[Tensor], teacher: Prepared, form: Form, temperature: float
 ) -> Tensor:
     """L_WDM in one of its forms, summed over the layers.
 
@@ -57,14 +59,15 @@ def mimicking_loss(
         0-d tensor.
     """
     if form == "quantile":
-        teacher = values_of_equal_rank(student, teacher)
-    terms: dict[Form, Callable[[Tensor, Tensor], Tensor]] = {
+        sorted_weights = [weights for (weights,) in teacher]
+        teacher = tuple((each,) for each in values_of_equal_rank(student, sorted_weights))
+    terms: dict[Form, Callable[..., Tensor]] = {
         "quantile": quantile_distance,
         "softmax": partial(softmax_divergence, temperature=temperature),
         "released": released_term,
     }
     pairs = zip(student, teacher, strict=True)
-    return torch.stack([terms[form](s, t) for s, t in pairs]).sum()
+    return torch.stack([terms[form](s, *t) for s, t in pairs]).sum()
 
 
 def quantile_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -82,7 +85,9 @@ def quantile_distance(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(student, teacher)
 
 
-def softmax_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+def softmax_divergence(
+    student: Tensor, teacher: Tensor, negentropy: Tensor, temperature: float
+) -> Tensor:
     """KL divergence of softmax(w_s / T) from softmax(w_t / T) over the input channels of one layer.
 
     mean over all elements of p_t (log p_t - log p_s), times T^2, T = 6 by default. Source: METHOD
@@ -90,14 +95,15 @@ def softmax_divergence(student: Tensor, teacher: Tensor, temperature: float) -> 
 
     Args:
         student: weights (filters, channels, height, width).
-        teacher: softmax(w_t / T) over the channels, same shape.
+        teacher: p_t = softmax(w_t / T) over the channels, same shape.
+        negentropy: mean of p_t log p_t, 0-d.
         temperature: T, above 0.
     """
     log_student = F.log_softmax(student / temperature, dim=1)
-    return (torch.xlogy(teacher, teacher) - teacher * log_student).mean() * temperature**2
+    return (negentropy - (teacher * log_student).mean()) * temperature**2
 
 
-def released_term(student: Tensor, teacher: Tensor) -> Tensor:
+def released_term(student: Tensor, exponential: Tensor, constant: Tensor) -> Tensor:
     """mean(exp(w_t) (w_t - w_s)) of one layer: KLDivLoss(log_target=True) on the raw weights.
 
     Source: METHOD [released]; this is what the released trainer calls.
@@ -108,6 +114,7 @@ def released_term(student: Tensor, teacher: Tensor) -> Tensor:
 
     Args:
         student: weights of any shape.
-        teacher: weights of the same shape.
+        exponential: exp(w_t), same shape.
+        constant: mean of exp(w_t) w_t, 0-d.
     """
-    return (teacher.exp() * (teacher - student)).mean()
+    return constant - (exponential * student).mean()

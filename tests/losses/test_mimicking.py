@@ -48,7 +48,7 @@ def test_layers_add_up(form: str) -> None:
 def test_the_teacher_gets_no_gradient_and_an_equal_student_no_loss(form: str) -> None:
     teacher = [weight.requires_grad_() for weight in layers(1)]
     prepared = prepare_teacher(teacher, form, 6.0)
-    assert not any(tensor.requires_grad for tensor in prepared)
+    assert not any(tensor.requires_grad for layer in prepared for tensor in layer)
     assert mimicking_loss(teacher, prepared, form, 6.0).item() == pytest.approx(0, abs=1e-12)
 
 
@@ -56,7 +56,7 @@ def test_quantile_by_hand() -> None:
     """Sorted: -1, 2, 3 and 0, 4, 5; squared differences 1, 4, 4."""
     student = layer(3.0, -1.0, 2.0).requires_grad_()
     teacher = prepare_teacher([layer(5.0, 0.0, 4.0)], "quantile", 1.0)
-    assert teacher[0].tolist() == [0, 4, 5]
+    assert teacher[0][0].tolist() == [0, 4, 5]
 
     loss = mimicking_loss([student], teacher, "quantile", 1.0)
     loss.backward()
