@@ -1,0 +1,82 @@
+"""A working copy of this checkout in which tests run DVC for real."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tests.conftest import ROOT, with_overrides
+
+
+class Clone:
+    """Copy of what Git holds or would hold, without results, with parameters overridden.
+
+    Args:
+        folder: Where to put it.
+        params: Parameter file to change.
+        overrides: Dotted keys and their values.
+        seeds: What takes the place of the seeds of that pipeline.
+    """
+
+    def __init__(self, folder: Path, params: str, overrides: dict, seeds: str) -> None:
+        self.folder = folder
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if "COVERAGE" not in name},
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "DVC_SITE_CACHE_DIR": str(folder.with_name("dvc-site")),
+            "OMP_NUM_THREADS": "1",
+        }
+        self._copy_checkout()
+        path = folder / params
+        path.write_text(yaml.safe_dump(with_overrides(yaml.safe_load(path.read_text()), overrides)))
+        pipeline = path.with_name("dvc.yaml")
+        before = pipeline.read_text()
+        assert seeds in before
+        pipeline.write_text(before.replace(seeds, "seeds: [1]"))
+        self.run("git", "init", "--quiet")
+        self.run("git", "config", "user.name", "test")
+        self.run("git", "config", "user.email", "test@example.org")
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message", "tiny")
+
+    def _copy_checkout(self) -> None:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        generated = ("results/", "reports/digits/")
+        for name in filter(None, listed.stdout.split("\0")):
+            source, target = ROOT / name, self.folder / name
+            if name.startswith(generated) or name.endswith("dvc.lock") or not source.exists():
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+
+    def run(self, *command: str) -> str:
+        """Standard output of a command in the clone; its end must be good."""
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def repro(self, *arguments: str) -> set[str]:
+        """Run `dvc repro`; the stages that ran."""
+        return stages_run(self.run("dvc", "repro", *arguments))
+
+
+def stages_run(output: str) -> set[str]:
+    """The stages that DVC says it ran."""
+    marks = [line for line in output.splitlines() if line.startswith("Running stage '")]
+    return {line.split("'")[1] for line in marks}
