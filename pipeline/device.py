@@ -1,6 +1,8 @@
 """Where and in what arithmetic a stage computes."""
 
 import os
+import shutil
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +54,11 @@ def configure(compute: Compute, device: torch.device) -> Arithmetic:
     """Apply threads and determinism to this process and decide every `auto`.
 
     bfloat16 on a CPU without the instructions is emulated and ten times slower than float32, so
-    `auto` takes it on CUDA only.
+    `auto` takes it on CUDA only. On a CPU torch.compile needs a C++ compiler: `auto` compiles where
+    there is one.
+
+    Raises:
+        UserError: compute.compile is on, but there is no compiler.
     """
     if compute.threads:
         torch.set_num_threads(compute.threads)
@@ -65,13 +71,22 @@ def configure(compute: Compute, device: torch.device) -> Arithmetic:
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     on_cuda = {"auto": cuda, "on": True, "off": False}
+    compiler = _compiler()
+    can_compile = cuda or shutil.which(compiler) is not None
+    if compute.compile == "on" and not can_compile:
+        raise UserError(f"compute.compile is on: needs {compiler}, which is not there (or set CXX)")
     half = compute.precision == "bfloat16" or (
         compute.precision == "auto" and cuda and torch.cuda.is_bf16_supported()
     )
     return Arithmetic(
         device=device,
         autocast=torch.bfloat16 if half else None,
-        compile=on_cuda[compute.compile],
+        compile=can_compile and compute.compile != "off",
         channels_last=on_cuda[compute.channels_last],
         deterministic=compute.deterministic,
     )
+
+
+def _compiler() -> str:
+    """The C++ compiler that torch.compile calls on a CPU."""
+    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")

@@ -136,7 +136,7 @@ class Compute(Section):
     precision: Literal["auto", "float32", "bfloat16"]
     """`auto`: bfloat16 autocast on CUDA devices that have it, else float32."""
     compile: Literal["auto", "on", "off"]
-    """torch.compile; `auto`: on CUDA only."""
+    """torch.compile; `auto`: on CUDA, and on a CPU where there is a C++ compiler."""
     channels_last: Literal["auto", "on", "off"]
     """Memory format; `auto`: on CUDA only."""
     deterministic: bool

@@ -94,11 +94,13 @@ class Trainer:
             self._forward = DistributedDataParallel(
                 self._model, device_ids=[arithmetic.device] if arithmetic.device.index else None
             )
-        if arithmetic.compile:
-            self._forward = torch.compile(self._forward)  # type: ignore[assignment]
         self._teacher = task.teacher
         if self._teacher is not None:
             self._teacher.eval().requires_grad_(False)
+        if arithmetic.compile:
+            self._forward = torch.compile(self._forward)  # type: ignore[assignment]
+            if self._teacher is not None:
+                self._teacher = torch.compile(self._teacher)  # type: ignore[assignment]
         self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
 
     def run(self, scratch: Scratch, interruption: Interruption) -> Outcome:
@@ -111,7 +113,7 @@ class Trainer:
         outcome, first = self._restore(scratch)
         signs = self._signs()
         for epoch in range(first, self._task.phase.epochs):
-            row, timing = self._epoch(epoch, interruption)
+            row, timing = self.train_epoch(epoch, interruption)
             signs, previous = self._signs(), signs
             row["sign_flips"] = _share_changed(previous, signs)
             self._world.share_buffers(self._model)
@@ -162,7 +164,16 @@ class Trainer:
         }
         scratch.save(epoch + 1, tensors, state)
 
-    def _epoch(self, epoch: int, interruption: Interruption) -> tuple[Row, Row]:
+    def train_epoch(self, epoch: int, interruption: Interruption) -> tuple[Row, Row]:
+        """Train through the batches of 0-based `epoch`, without validation.
+
+        Returns:
+            The epoch's row of the curves, as far as training tells it, and its row of `timing`.
+
+        Raises:
+            UserError: the loss is not finite.
+            SystemExit: `interruption` was requested.
+        """
         task, device = self._task, self._arithmetic.device
         rate = learning_rate(task.phase, epoch)
         for group in self._optimizer.param_groups:
