@@ -46,7 +46,7 @@ PARAMS = {
         "kurtosis.target has 4 targets: the network has 18 regularized layers",
     ),
     "single images": ({"student.batch_size": 1}, "batch_size is 1: batch normalization needs at"),
-    "other block": ({"network.block": "plain"}, f"--teacher {TEACHER}: its block is 'bireal', this"),
+    "other block": ({"network.block": "plain"}, f"--teacher {TEACHER}: its block is 'bireal'"),
     "diverging": (
         DIVERGING,
         f"digits/{CELL}: the loss is nan in step 2 of epoch 1 (cross_entropy ",

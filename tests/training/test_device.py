@@ -1,0 +1,116 @@
+import os
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.device import configure, select_device
+from pipeline.errors import UserError
+from pipeline.provenance import provenance
+from tests.training.conftest import tiny_params
+
+CPU = torch.device("cpu")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+needs_none = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+
+
+@pytest.fixture(autouse=True)
+def _restore():
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.backends.cudnn.benchmark = benchmark
+
+
+def compute(**overrides):
+    return tiny_params({f"compute.{key}": value for key, value in overrides.items()}).compute
+
+
+def test_the_cpu_can_be_named(monkeypatch):
+    monkeypatch.setenv("BDBNN_DEVICE", "cpu")
+    assert select_device() == CPU
+
+
+@needs_none
+def test_the_cpu_is_taken_where_there_is_nothing_else(monkeypatch):
+    monkeypatch.delenv("BDBNN_DEVICE", raising=False)
+    assert select_device() == CPU
+
+
+@needs_none
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "gpu"])
+def test_a_device_that_is_not_there(monkeypatch, name):
+    monkeypatch.setenv("BDBNN_DEVICE", name)
+    with pytest.raises(UserError, match=rf"BDBNN_DEVICE is '{name}': allowed is cpu \(no CUDA"):
+        select_device()
+
+
+def test_auto_on_the_cpu_is_float32():
+    auto = compute(precision="auto", compile="auto", channels_last="auto")
+    arithmetic = configure(auto, CPU)
+    assert arithmetic.autocast is None
+    assert not arithmetic.channels_last
+    with arithmetic.autocast_context():
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
+
+
+def test_auto_compiles_on_the_cpu_where_there_is_a_compiler(monkeypatch):
+    assert not configure(compute(compile="off"), CPU).compile
+    for compiler, there in ((sys.executable, True), ("/no/such/compiler", False)):
+        monkeypatch.setenv("CXX", compiler)
+        assert configure(compute(compile="auto"), CPU).compile is there
+    with pytest.raises(UserError, match="is on: needs /no/such/compiler, which is not there"):
+        configure(compute(compile="on"), CPU)
+    monkeypatch.setenv("CXX", sys.executable)
+    assert configure(compute(compile="on"), CPU).compile
+
+
+def test_bfloat16_and_channels_last_on_demand():
+    arithmetic = configure(compute(precision="bfloat16", channels_last="on"), CPU)
+    model = arithmetic.place(nn.Conv2d(3, 4, 3))
+    assert model.weight.is_contiguous(memory_format=torch.channels_last)
+    with arithmetic.autocast_context():
+        assert model(torch.ones(1, 3, 8, 8)).dtype == torch.bfloat16
+    described = provenance(arithmetic)
+    assert (described["precision"], described["channels_last"]) == ("bfloat16", True)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_determinism_and_threads_are_applied(monkeypatch, deterministic):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    arithmetic = configure(compute(deterministic=deterministic, threads=1), CPU)
+    assert arithmetic.deterministic is deterministic
+    assert torch.are_deterministic_algorithms_enabled() is deterministic
+    assert torch.backends.cudnn.benchmark is not deterministic
+    assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is deterministic
+    assert torch.get_num_threads() == 1
+
+
+def test_no_threads_named_leaves_torchs_default():
+    torch.set_num_threads(3)
+    configure(compute(threads=0), CPU)
+    assert torch.get_num_threads() == 3
+
+
+@needs_cuda
+def test_auto_on_cuda(monkeypatch):
+    monkeypatch.delenv("BDBNN_DEVICE", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    device = select_device()
+    assert device == torch.device("cuda", 0)
+    auto = compute(precision="auto", compile="auto", channels_last="auto")
+    arithmetic = configure(auto, device)
+    assert arithmetic.compile
+    assert arithmetic.channels_last
+    assert (arithmetic.autocast is torch.bfloat16) is torch.cuda.is_bf16_supported()
+    assert provenance(arithmetic)["device"] == torch.cuda.get_device_name(0)
+
+
+@needs_cuda
+def test_a_device_that_is_no_device(monkeypatch):
+    monkeypatch.setenv("BDBNN_DEVICE", "tpu")
+    with pytest.raises(UserError, match="BDBNN_DEVICE is 'tpu': allowed is cpu or cuda"):
+        select_device()

@@ -1,0 +1,40 @@
+import pytest
+import torch
+
+from pipeline.training import energy
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def powercap(tmp_path, monkeypatch):
+    monkeypatch.setattr(energy, "RAPL", tmp_path)
+    return tmp_path
+
+
+def test_nothing_is_claimed_where_the_platform_tells_nothing(powercap):
+    assert energy.energy_joules(CPU) is None
+
+
+def test_packages_are_added_and_their_parts_left_out(powercap):
+    for name, microjoules in {"intel-rapl:0": 1_500_000, "intel-rapl:1": 500_000}.items():
+        (powercap / name).mkdir()
+        (powercap / name / "energy_uj").write_text(f"{microjoules}\n")
+    part = powercap / "intel-rapl:0:0"
+    part.mkdir()
+    (part / "energy_uj").write_text("700000\n")
+    assert energy.energy_joules(CPU) == 2.0
+
+
+def test_an_unreadable_counter_claims_nothing(powercap):
+    (powercap / "intel-rapl:0/energy_uj").mkdir(parents=True)
+    assert energy.energy_joules(CPU) is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_tells_a_rising_number_or_nothing():
+    device = torch.device("cuda", 0)
+    before = energy.energy_joules(device)
+    after = energy.energy_joules(device)
+    assert (before is None) == (after is None)
+    assert before is None or after >= before > 0

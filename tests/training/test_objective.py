@@ -1,0 +1,137 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pipeline.errors import UserError
+from pipeline.losses.kurtosis import kurtosis
+from pipeline.models.architecture import Architecture, build
+from pipeline.models.layers import mimicked_convolutions, regularized_convolutions
+from pipeline.training.objective import LOSSES, Objective
+from tests.training.conftest import tiny_params
+
+LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -2.0]])
+LABELS = torch.tensor([0, 2])
+TEACHER_LOGITS = torch.tensor([[1.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
+
+
+def network(seed, name="resnet20", binary=True):
+    torch.manual_seed(seed)
+    params = tiny_params()
+    return build(
+        Architecture(
+            network=name,
+            classes=3,
+            channels=1,
+            image_size=8,
+            block="bireal",
+            downsample="real",
+            binarization=params.binarization if binary else None,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def student():
+    return network(1)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return network(2, binary=False)
+
+
+def terms(objective, epoch=0):
+    return objective.terms(LOGITS, LABELS, TEACHER_LOGITS, epoch)
+
+
+def test_every_term_is_its_formula(student, teacher):
+    params = tiny_params({"kurtosis.target": 1.8, "distillation.temperature": 3.0})
+    found = terms(Objective(LOSSES, params, student, teacher))
+    assert tuple(found) == LOSSES
+    torch.testing.assert_close(found["cross_entropy"], F.cross_entropy(LOGITS, LABELS))
+    soft = F.softmax(TEACHER_LOGITS / 3, 1)
+    expected = -(soft * F.log_softmax(LOGITS / 3, 1)).sum(1).mean() * 9
+    torch.testing.assert_close(found["distillation"], expected)
+    layers = regularized_convolutions(student).values()
+    distances = [(kurtosis(layer.weight) - 1.8) ** 2 for layer in layers]
+    torch.testing.assert_close(found["kurtosis"], torch.stack(distances).mean())
+    pairs = zip(
+        mimicked_convolutions(student).values(),
+        mimicked_convolutions(teacher).values(),
+        strict=True,
+    )
+    sorted_pairs = [(s.weight.flatten().sort()[0], t.weight.flatten().sort()[0]) for s, t in pairs]
+    expected = torch.stack([F.mse_loss(s, t) for s, t in sorted_pairs]).sum()
+    torch.testing.assert_close(found["mimicking"], expected)
+
+
+def test_total_weighs_each_term(student, teacher):
+    weights = dict(zip(LOSSES, (0.5, 0.25, 2.0, 8.0), strict=True))
+    params = tiny_params({f"{name}.weight": weight for name, weight in weights.items()})
+    objective = Objective(LOSSES, params, student, teacher)
+    found = terms(objective)
+    expected = sum(weights[name] * found[name].item() for name in LOSSES)
+    assert objective.total(found).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_weights_are_read_at_each_call(teacher):
+    model = network(3)
+    objective = Objective(LOSSES, tiny_params(), model, teacher)
+    before = terms(objective)
+    with torch.no_grad():
+        for layer in regularized_convolutions(model).values():
+            layer.weight.copy_(layer.weight.sign() + 0.01 * layer.weight)
+    after = terms(objective)
+    assert after["kurtosis"] < before["kurtosis"]
+    assert after["mimicking"] > before["mimicking"]
+
+
+def test_losses_over_weights_reach_the_weights(student, teacher):
+    objective = Objective(LOSSES, tiny_params(), student, teacher)
+    found = terms(objective)
+    weights = [layer.weight for layer in regularized_convolutions(student).values()]
+    for name in ("kurtosis", "mimicking"):
+        gradients = torch.autograd.grad(found[name], weights, retain_graph=True)
+        assert all(gradient.abs().sum() > 0 for gradient in gradients)
+
+
+def test_kurtosis_waits_for_its_epoch(student, teacher):
+    params = tiny_params({"kurtosis.start_epoch": 2})
+    objective = Objective(LOSSES, params, student, teacher)
+    others = tuple(name for name in LOSSES if name != "kurtosis")
+    assert [objective.active(epoch) for epoch in range(3)] == [others, others, LOSSES]
+    assert [tuple(terms(objective, epoch)) for epoch in range(3)] == [others, others, LOSSES]
+
+
+def test_a_target_for_each_layer(student):
+    params = tiny_params({"kurtosis.target": "1.4 x14, 1.8 x3, 2.2"})
+    objective = Objective(("cross_entropy", "kurtosis"), params, student, None)
+    assert list(objective.targets) == list(regularized_convolutions(student))
+    assert list(objective.targets.values()) == [1.4] * 14 + [1.8] * 3 + [2.2]
+
+
+def test_only_distillation_asks_for_the_teachers_logits(student, teacher):
+    params = tiny_params()
+    asks = Objective(("distillation",), params, student, teacher)
+    assert asks.needs_teacher_logits
+    assert not Objective(("cross_entropy", "mimicking"), params, student, teacher).targets
+    assert not Objective(("cross_entropy",), params, student, teacher).needs_teacher_logits
+
+
+@pytest.mark.parametrize("name", ["distillation", "mimicking"])
+def test_a_teacher_is_missing(student, name):
+    with pytest.raises(UserError, match=f"--losses has '{name}', which needs a --teacher"):
+        Objective(("cross_entropy", name), tiny_params(), student, None)
+
+
+def test_layers_do_not_pair(student):
+    teacher = network(2, name="vgg_small", binary=False)
+    with pytest.raises(UserError, match=r"pairs layers by name: .* in the student, .* in the teac"):
+        Objective(("cross_entropy", "mimicking"), tiny_params(), student, teacher)
+
+
+def test_an_unknown_loss_and_none_that_sees_the_images(student):
+    with pytest.raises(UserError, match="--losses has 'wdm': allowed are cross_entropy, kurtosis"):
+        Objective(("cross_entropy", "wdm"), tiny_params(), student, None)
+    with pytest.raises(UserError, match="needs cross_entropy or distillation"):
+        Objective(("kurtosis",), tiny_params(), student, None)
