@@ -1,7 +1,7 @@
 import contextlib
 import os
 import pty
-import sys
+import termios
 import time
 
 import pytest
@@ -15,6 +15,7 @@ ROW = {"epoch": 3, "loss": 1.25, "train_top1": 0.5, "validation_top1": 0.75}
 def terminal():
     """stderr on a real terminal; yields its other end."""
     outer, inner = pty.openpty()
+    termios.tcsetwinsize(inner, (24, 120))
     with os.fdopen(inner, "w") as stream, contextlib.redirect_stderr(stream):
         yield outer
     os.close(outer)
