@@ -67,7 +67,7 @@ def test_params(make_workplace, run_here, write_params, overrides, expected):
 
 
 ARGUMENTS = {
-    "params": ({"params": "missing.yaml"}, "missing.yaml: no such file"),
+    "params": ({"params": "missing.yaml"}, "missing.yaml: no such file or directory"),
     "data": ({"data": "data/missing"}, "data/missing"),
     "teacher": ({"teacher": "models/missing"}, "models/missing/model.json: no such file"),
     "network": (

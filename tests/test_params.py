@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.errors import UserError
+from pipeline.params import load_params, parse_targets
+from tests.conftest import ROOT
+
+FILES = sorted(path for path in [ROOT / "params.yaml", *ROOT.glob("reports/*/params.yaml")])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_params_file_is_valid_and_holds_no_list(path):
+    """`dvc exp run -S` would rewrite a list, and an anchor would make it change nothing."""
+    load_params(path)
+    for section in yaml.safe_load(path.read_text()).values():
+        assert not any(isinstance(value, list | dict) for value in section.values())
+    assert not [each for each in yaml.scan(path.read_text()) if isinstance(each, yaml.AnchorToken)]
+
+
+def test_values_and_types_are_those_of_the_file(write_params):
+    params = load_params(write_params({"kurtosis.target": "1.4 x2, 1.8", "student.momentum": 0}))
+    assert params.kurtosis.target == "1.4 x2, 1.8"
+    assert params.student.momentum == 0
+    assert params.student.initialize == "teacher"
+    with pytest.raises(ValueError, match="frozen"):
+        params.student.epochs = 3
+
+
+BAD = {
+    "unknown key": ({"student.epoch": 3}, "student.epoch is unknown"),
+    "not a number": ({"student.learning_rate": "1e-3"}, "learning_rate is '1e-3': Input should be"),
+    "not an integer": (
+        {"student.epochs": 2.5},
+        "student.epochs is 2.5: Input should be a valid in",
+    ),
+    "not a switch": ({"debug.overfit_one_batch": 1}, "debug.overfit_one_batch is 1: Input should"),
+    "negative": ({"teacher.epochs": -1}, "teacher.epochs is -1: Input should be greater than 0"),
+    "infinite": (
+        {"student.learning_rate": float("inf")},
+        "student.learning_rate is inf: Input sho",
+    ),
+    "no share": ({"data.validation": 1.0}, "data.validation is 1.0: Input should be less than 1"),
+    "no choice": (
+        {"network.block": "resnext"},
+        "network.block is 'resnext': Input should be 'bireal' or 'plain'",
+    ),
+    "low target": ({"kurtosis.target": 0.5}, "kurtosis.target is 0.5: kurtosis is never below 1"),
+    "low target of a layer": ({"kurtosis.target": "1.8 x3, 0.9"}, "kurtosis is never below 1"),
+    "no target": ({"kurtosis.target": "1.8 x0"}, "kurtosis.target is '1.8 x0': no target given"),
+    "odd target": ({"kurtosis.target": "flat"}, "'flat' is not a target such as 1.8 or 1.4 x14"),
+    "target is nan": ({"kurtosis.target": float("nan")}, "kurtosis.target is nan: "),
+    "target is a list": ({"kurtosis.target": [1.8]}, "kurtosis.target is [1.8]: "),
+}
+
+
+@pytest.mark.parametrize(("overrides", "expected"), BAD.values(), ids=BAD.keys())
+def test_a_bad_value_is_named_in_one_line(write_params, overrides, expected):
+    path = write_params(overrides)
+    with pytest.raises(UserError) as error:
+        load_params(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_every_problem_is_named(write_params):
+    path = write_params({"student.epochs": 0, "debug.batch": 1})
+    content = yaml.safe_load(path.read_text())
+    del content["mimicking"]["form"], content["distillation"]
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(UserError) as error:
+        load_params(path)
+    for problem in (
+        "student.epochs is 0: ",
+        "debug.batch is unknown",
+        "mimicking.form is missing",
+        "distillation is missing",
+    ):
+        assert problem in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"student: [1", "is not valid YAML"),
+        (b"- 1\n", r"must be a mapping of sections, found \[1\]"),
+        (b"", "must be a mapping of sections, found None"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_is_no_mapping(tmp_path, content, expected):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=expected) as error:
+        load_params(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"missing\.yaml: no such file or directory"):
+        load_params(tmp_path / "missing.yaml")
+    with pytest.raises(UserError, match="is a directory"):
+        load_params(Path(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (1.8, (1.8,)),
+        (2, (2.0,)),
+        ("1.8", (1.8,)),
+        ("1.4 x2, 1.8, 2.2 x 3", (1.4, 1.4, 1.8, 2.2, 2.2, 2.2)),
+        ("1.4 1.8", (1.4, 1.8)),
+        ("2.", (2.0,)),
+    ],
+)
+def test_targets(target, expected):
+    assert parse_targets(target) == expected
+
+
+@pytest.mark.parametrize("target", ["", " , ", "-1.8", "1.8x", "x3", "1,8 y2", "nan"])
+def test_no_targets(target):
+    with pytest.raises(ValueError, match="target"):
+        parse_targets(target)
