@@ -1,0 +1,143 @@
+"""The stages as commands, and the pipeline files that call them."""
+
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from pipeline.errors import UserError, run
+from pipeline.training.objective import LOSSES
+from tests.conftest import ROOT, stage_command
+
+STAGES = {
+    "prepare": "manifest.json",
+    "teacher": "best.safetensors",
+    "finetune": "TEACHER",
+    "binarize": "TEACHER",
+    "evaluate": "confusion matrix",
+    "report": "report.html",
+}
+"""Each stage and something its help must name."""
+FILES = ["dvc.yaml", "reports/cifar10/dvc.yaml"]
+
+
+def help_of(stage, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"stages.{stage}", "--help"])
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"stages.{stage}").main()
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_help_names_what_is_read_and_written(stage, monkeypatch, capsys):
+    text = help_of(stage, monkeypatch, capsys)
+    assert re.search(r"\breads\b", text, re.IGNORECASE)
+    assert re.search(r"\bwrites\b", text, re.IGNORECASE)
+    assert STAGES[stage] in text
+    assert "--params PARAMS" in text
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_missing_arguments_are_named(stage, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"stages.{stage}"])
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"stages.{stage}").main()
+    assert end.value.code == 2
+    assert "the following arguments are required: --params" in capsys.readouterr().err
+
+
+def test_a_stage_is_a_command():
+    end = subprocess.run(
+        stage_command("prepare", "--params", "missing.yaml", "--out", "data"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert end.returncode == 1
+    assert end.stdout == ""
+    assert end.stderr == "error: missing.yaml: no such file or directory\n"
+
+
+def test_a_mistake_is_one_line_and_told_to_torchrun(monkeypatch, tmp_path, capsys):
+    def main():
+        raise UserError("batch_size is 33")
+
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    assert end.value.code == 1
+    assert capsys.readouterr() == ("", "error: batch_size is 33\n")
+    assert '"message": "error: batch_size is 33"' in (tmp_path / "error.json").read_text()
+
+
+def stages_of(file):
+    for name, stage in yaml.safe_load((ROOT / file).read_text())["stages"].items():
+        yield name, stage.get("do", stage)
+
+
+def params_of(stage):
+    sections = set()
+    for entry in stage.get("params", []):
+        sections |= {entry} if isinstance(entry, str) else set(*entry.values())
+    return sections
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_command_uses_options_the_stage_has(file, monkeypatch, capsys):
+    for name, stage in stages_of(file):
+        module = re.search(r"-m stages\.(\w+)", stage["cmd"])[1]
+        known = set(re.findall(r"--[a-z]+", help_of(module, monkeypatch, capsys)))
+        assert set(re.findall(r"--[a-z]+", stage["cmd"])) <= known, name
+        assert f"stages/{module}.py" in stage["deps"], name
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_training_depends_on_the_params_its_losses_read(file):
+    """A section that is missing there would leave a stale result after a change."""
+    phases = {"teacher": "teacher", "finetune": "finetune", "binarize": "student"}
+    rows = 0
+    for name, stage in stages_of(file):
+        module = re.search(r"-m stages\.(\w+)", stage["cmd"])[1]
+        if module not in phases:
+            continue
+        losses = {
+            "teacher": ["cross_entropy"],
+            "finetune": ["cross_entropy", "kurtosis"],
+            "binarize": re.findall(r"--losses ([a-z_ ]+)", stage["cmd"])[:1],
+        }[module]
+        losses = " ".join(losses).split()
+        assert losses, name
+        assert set(losses) <= set(LOSSES), name
+        read = {phases[module], "augmentation", "compute", "debug", "network", *losses}
+        if module == "binarize":
+            read.add("binarization")
+        assert params_of(stage) == read, name
+        rows += 1
+    assert rows == 7
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_launcher_is_left_to_the_shell(file):
+    """DVC hashes the command: what the variable holds must not be in it."""
+    shell = shutil.which("sh")
+    for name, stage in stages_of(file):
+        if "BDBNN_LAUNCH" not in stage["cmd"]:
+            assert re.match(r"python -m stages\.(prepare|evaluate|report) ", stage["cmd"]), name
+            continue
+        command = stage["cmd"].replace("\\$", "$")
+        command = "echo " + re.sub(r"\$\{item\.\w+\}", "x", command)
+
+        def words(command=command, **environment):
+            return subprocess.check_output([shell, "-c", command], env=environment).decode().split()
+
+        assert words()[:2] == ["python", "-m"], name
+        launched = words(BDBNN_LAUNCH="torchrun --standalone --nproc-per-node=2")
+        assert launched[:4] == ["torchrun", "--standalone", "--nproc-per-node=2", "-m"], name
+        assert launched[4:] == words()[2:], name
