@@ -37,6 +37,10 @@ from pipeline.training.schedule import learning_rate
 
 Row = dict[str, Any]
 
+ASK_EVERY = 16
+"""Steps between two times that several processes ask each other whether to stop: asking waits for
+the device."""
+
 
 @dataclass
 class History:
@@ -102,6 +106,7 @@ class Trainer:
             if self._teacher is not None:
                 self._teacher = torch.compile(self._teacher)  # type: ignore[assignment]
         self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
+        self._warm = False
 
     def run(self, scratch: Scratch, interruption: Interruption) -> Outcome:
         """Train from the newest checkpoint of `scratch`, or from the start.
@@ -188,7 +193,7 @@ class Trainer:
         names = ("loss", *task.objective.active(epoch), "correct")
         sums = torch.zeros(len(names), dtype=torch.float64, device=device)
         steps: list[torch.Tensor] = []
-        images = 0
+        images, warm_up, warm_images = 0, 0.0, 0
         joules = energy_joules(device)
         started = time.perf_counter()
         count = task.params.debug.batches or len(task.training)
@@ -203,8 +208,12 @@ class Trainer:
             steps.append(torch.stack([values[name] for name in names]))
             sums += steps[-1]
             images += len(labels)
+            if not self._warm:
+                warm_up, warm_images = self._finish_warm_up(started), images
             if self._progress.wants_values:
                 self._progress.values(sums[0].item() / len(steps), sums[-1].item() / images)
+            if self._world.size > 1 and len(steps) % ASK_EVERY != 1:
+                continue
             if self._world.any(interruption.requested, device):
                 print(self._farewell(epoch), file=sys.stderr)
                 raise SystemExit(EXIT_CODE)
@@ -216,14 +225,25 @@ class Trainer:
         row |= {"loss": None} | dict.fromkeys(LOSSES)
         row |= {name: value / batches for name, value in zip(names, values_sums, strict=False)}
         row["train_top1"] = correct / images
+        warm_images *= self._world.size
+        if warm_images == images:  # one step only
+            warm_up, warm_images = 0.0, 0
         timing = {
             "epoch": epoch + 1,
             "seconds": seconds,
-            "images_per_second": images / seconds,
+            "warm_up_seconds": warm_up,
+            "images_per_second": (images - warm_images) / (seconds - warm_up),
             "peak_memory_mib": _peak_memory(device),
             "energy_joules": None if joules is None else (energy_joules(device) or 0.0) - joules,
         }
         return row, timing
+
+    def _finish_warm_up(self, started: float) -> float:
+        """Seconds of the first step of this process, in which torch.compile compiles."""
+        self._warm = True
+        if self._arithmetic.device.type == "cuda":
+            torch.cuda.synchronize(self._arithmetic.device)
+        return time.perf_counter() - started
 
     def _step(self, inputs: torch.Tensor, labels: torch.Tensor, epoch: int) -> State:
         task = self._task
