@@ -33,7 +33,7 @@ lint: setup ## ruff and mypy
 	@mypy
 
 lock: ## compile requirements.txt from pyproject.toml (needs uv)
-	@uv pip compile pyproject.toml --extra dev --universal --no-header --no-emit-index-url \
+	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
 		--no-annotate --quiet --output-file requirements.txt
 
 verify: setup ## run the pipeline in two fresh clones and compare every output's hash
