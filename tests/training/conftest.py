@@ -47,12 +47,12 @@ def arguments(stage: str, **changes: object) -> list[object]:
 
 
 def start_stage(stage: str, folder: Path, log: Path, **changes: object) -> subprocess.Popen:
-    """Start a training stage in `folder`, with all it says in `log`."""
+    """Start a training stage in a workplace, with all it says in `log`."""
     with log.open("w") as file:
         return subprocess.Popen(
             stage_command(stage, *arguments(stage, **changes)),
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(folder / "code")},
             stdout=file,
             stderr=subprocess.STDOUT,
         )
@@ -60,8 +60,14 @@ def start_stage(stage: str, folder: Path, log: Path, **changes: object) -> subpr
 
 @pytest.fixture(scope="session")
 def trained(tiny_digits, tmp_path_factory) -> Path:
-    """A folder with the tiny digits, their params.yaml and a teacher trained by its stage."""
+    """A folder with the tiny digits, their params.yaml and a teacher trained by its stage.
+
+    Its copy of the code stays the same while a test runs, and is part of no Git checkout: what is
+    edited or committed meanwhile would start a training afresh and change what it records.
+    """
     folder = tmp_path_factory.mktemp("trained")
+    for package in ("pipeline", "stages"):
+        shutil.copytree(ROOT / package, folder / "code" / package)
     shutil.copytree(tiny_digits, folder / "data/digits")
     shutil.copy(tiny_digits.parent / "params.yaml", folder)
     run_stage("teacher", *arguments("teacher"), cwd=folder)
@@ -70,12 +76,13 @@ def trained(tiny_digits, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def make_workplace(trained, tmp_path) -> Callable[..., Path]:
-    """Makes a folder with data, teacher and params.yaml, the latter with dotted overrides."""
+    """Makes a folder as `trained`, with dotted overrides in its params.yaml."""
 
     def make(name: str = "work", overrides: dict | None = None) -> Path:
         folder = tmp_path / name
         shutil.copytree(trained / "data", folder / "data")
         shutil.copytree(trained / TEACHER, folder / TEACHER)
+        (folder / "code").symlink_to(trained / "code")
         params = tiny_params(overrides).model_dump(mode="json")
         (folder / "params.yaml").write_text(yaml.safe_dump(params))
         return folder

@@ -31,7 +31,8 @@ from pipeline.training.distributed import World, process_group
 from pipeline.training.interruption import Interruption
 from pipeline.training.objective import LOSSES, Objective
 from pipeline.training.trainer import Outcome, Task, Trainer
-from tests.conftest import ROOT
+from tests.clone import Clone
+from tests.conftest import ROOT, TINY
 from tests.training.conftest import TEACHER, arguments, tiny_params
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
@@ -142,16 +143,11 @@ def program(folder: Path) -> None:
             write_tensors(folder / "usual.safetensors", usual.last)
 
 
-def environment(**changes: str) -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **changes}
-
-
-def torchrun(*command: object, folder: Path) -> subprocess.CompletedProcess:
+def torchrun(*command: object, folder: Path, code: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         [*TORCHRUN, *map(str, command)],
         cwd=folder,
-        env=environment(),
+        env={**os.environ, "PYTHONPATH": str(code)},
         capture_output=True,
         text=True,
         timeout=SECONDS,
@@ -163,7 +159,7 @@ def torchrun(*command: object, folder: Path) -> subprocess.CompletedProcess:
 def both(tmp_path_factory) -> tuple[Path, Path]:
     """Folders with what the program wrote as one process and as two."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    end = torchrun("-m", "tests.training.test_distributed", two, folder=two)
+    end = torchrun("-m", "tests.training.test_distributed", two, folder=two, code=ROOT)
     assert end.returncode == 0, end.stderr
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     with pytest.MonkeyPatch.context() as patch:
@@ -239,7 +235,7 @@ def test_training_outlives_a_killed_rank_and_another_number_of_processes(make_wo
                 *map(str, arguments("teacher")),
             ],
             cwd=folder,
-            env=environment(),
+            env={**os.environ, "PYTHONPATH": str(folder / "code")},
             stdout=file,
             stderr=subprocess.STDOUT,
         )
@@ -273,7 +269,9 @@ def test_training_outlives_a_killed_rank_and_another_number_of_processes(make_wo
 def test_unequal_shares_are_refused_in_a_line_that_torchrun_ends_with(make_workplace):
     folder = make_workplace(overrides={"teacher.batch_size": 33})
     shutil.rmtree(folder / TEACHER)
-    end = torchrun("-m", "stages.teacher", *arguments("teacher"), folder=folder)
+    end = torchrun(
+        "-m", "stages.teacher", *arguments("teacher"), folder=folder, code=folder / "code"
+    )
     assert end.returncode != 0
     line = "error: batch_size is 33: must be a multiple of the 2 processes"
     lines = end.stderr.splitlines()
@@ -283,33 +281,16 @@ def test_unequal_shares_are_refused_in_a_line_that_torchrun_ends_with(make_workp
 
 
 @pytest.mark.slow
-def test_dvc_launches_by_torchrun_and_does_not_tell_it_from_one_process(tmp_path, write_params):
-    write_params({"debug.batches": 1})
-    shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    for package in ("pipeline", "stages"):
-        shutil.copytree(ROOT / package, tmp_path / package)
+def test_dvc_launches_by_torchrun_and_does_not_tell_it_from_one_process(tmp_path, monkeypatch):
+    clone = Clone(tmp_path / "clone", "params.yaml", TINY | {"debug.batches": 1}, "seeds: [1, 2]")
     cell = f"teacher@{CELL.replace('-full-precision', '')}"
-
-    def dvc(*command: str, **changes: str) -> str:
-        end = subprocess.run(
-            [sys.executable, "-m", "dvc", *command],
-            cwd=tmp_path,
-            env=environment(PYTHONPATH="", DVC_NO_ANALYTICS="1", **changes),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert end.returncode == 0, end.stdout + end.stderr
-        return end.stdout
-
-    dvc("init", "--no-scm", "--quiet")
-    launch = "torchrun --standalone --nproc-per-node=2"
-    output = dvc("repro", cell, BDBNN_LAUNCH=launch)
+    launch = "BDBNN_LAUNCH='torchrun --standalone --nproc-per-node=2'"
+    output = clone.run("sh", "-c", f"{launch} dvc repro {cell}")
     assert len(re.findall(rf"digits/{CELL} epoch 1/2:", output)) == 1
-    assert read_json(tmp_path / TEACHER / "model.json")["provenance"]["processes"] == 2
-    assert "torchrun" not in (tmp_path / "dvc.lock").read_text()
-    assert "up to date" in dvc("status", cell)
+    description = read_json(clone.folder / TEACHER / "model.json")
+    assert description["provenance"]["processes"] == 2
+    assert "torchrun" not in (clone.folder / "dvc.lock").read_text()
+    assert "up to date" in clone.run("dvc", "status", cell)
 
 
 if __name__ == "__main__":
