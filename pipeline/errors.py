@@ -19,7 +19,7 @@ def run(main: Callable[[], None]) -> None:
     except UserError as error:
         line = f"error: {error}"
         _tell_torchrun(line)
-        print(line, file=sys.stderr)
+        sys.stderr.write(f"{line}\n")  # at once: processes of one launcher share stderr
         sys.exit(1)
 
 
