@@ -4,6 +4,7 @@ Crop, flip and normalisation are operations on the batch: no Python runs for eac
 decoded, and with CUDA nothing but the epoch's random numbers crosses the bus.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -57,6 +58,8 @@ class ResidentBatches:
     ) -> None:
         self._padding = augmentation.crop_padding if augmentation else 0
         self._flip = augmentation.horizontal_flip if augmentation else False
+        self.changes = self._padding > 0 or self._flip
+        """Whether an image may differ from epoch to epoch."""
         self._images = F.pad(torch.from_numpy(split.images).to(device), (self._padding,) * 4)
         self._labels = torch.from_numpy(split.labels).to(device)
         self._batch_size = batch_size
@@ -94,16 +97,12 @@ class ResidentBatches:
         Yields:
             Images float32 (B, C, H, W), normalised, and labels int64 (B,).
         """
-        count = len(self._labels)
-        generator = torch.Generator().manual_seed(_mix(self._seed, epoch))
-        order = torch.randperm(count, generator=generator) if self._shuffle else torch.arange(count)
-        corners = torch.randint(2 * self._padding + 1, (2, count), generator=generator)
-        flips = torch.randint(2, (count,), generator=generator)
+        generator = self._generator(epoch)
+        order = self._order(generator)
+        corners = torch.randint(2 * self._padding + 1, (2, len(order)), generator=generator)
+        flips = torch.randint(2, (len(order),), generator=generator)
         order, corners, flips = (each.to(self._device) for each in (order, corners, flips))
-        for first in range(0, len(self) * self._batch_size, self._batch_size):
-            size = min(self._batch_size, count - first)
-            start = first + size * self._rank // self._world_size
-            stop = first + size * (self._rank + 1) // self._world_size
+        for start, stop in self._shares():
             chosen = order[start:stop]
             images = self._crop(chosen, *corners[:, start:stop])
             if self._flip:
@@ -111,6 +110,32 @@ class ResidentBatches:
             pixels = images.to(torch.float32, memory_format=self._format)
             torch.addcmul(self._shift, pixels, self._scale, out=pixels)
             yield pixels, self._labels[chosen]
+
+    def positions(self, epoch: int) -> Iterator[Tensor]:
+        """Where in the split the images of each of `batches` are, int64 (B,)."""
+        order = self._order(self._generator(epoch)).to(self._device)
+        for start, stop in self._shares():
+            yield order[start:stop]
+
+    def whole(self) -> "ResidentBatches":
+        """Every image of the same split once and in order, in each process; no copy of it."""
+        whole = copy.copy(self)
+        whole._shuffle, whole._rank, whole._world_size = False, 0, 1
+        return whole
+
+    def _generator(self, epoch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(_mix(self._seed, epoch))
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        count = len(self._labels)
+        return torch.randperm(count, generator=generator) if self._shuffle else torch.arange(count)
+
+    def _shares(self) -> Iterator[tuple[int, int]]:
+        """This rank's share of each global batch: first and last but one place in the order."""
+        for first in range(0, len(self) * self._batch_size, self._batch_size):
+            size = min(self._batch_size, len(self._labels) - first)
+            start = first + size * self._rank // self._world_size
+            yield start, first + size * (self._rank + 1) // self._world_size
 
     def _crop(self, chosen: Tensor, top: Tensor, left: Tensor) -> Tensor:
         if self._padding == 0:

@@ -34,6 +34,7 @@ from pipeline.training.interruption import EXIT_CODE, Interruption
 from pipeline.training.objective import LOSSES, Objective
 from pipeline.training.progress import Progress
 from pipeline.training.schedule import learning_rate
+from pipeline.training.teacher import Teacher
 
 Row = dict[str, Any]
 
@@ -98,13 +99,11 @@ class Trainer:
             self._forward = DistributedDataParallel(
                 self._model, device_ids=[arithmetic.device] if arithmetic.device.index else None
             )
-        self._teacher = task.teacher
-        if self._teacher is not None:
-            self._teacher.eval().requires_grad_(False)
         if arithmetic.compile:
             self._forward = torch.compile(self._forward)  # type: ignore[assignment]
-            if self._teacher is not None:
-                self._teacher = torch.compile(self._teacher)  # type: ignore[assignment]
+        self._teacher: Teacher | None = None
+        if task.teacher is not None and task.objective.needs_teacher_logits:
+            self._teacher = Teacher(task.teacher, task.training, arithmetic)
         self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
         self._warm = False
 
@@ -203,8 +202,9 @@ class Trainer:
             epoch,
             task.phase.batch_size,
         )
-        for inputs, labels in bar:
-            values = self._step(inputs, labels, epoch)
+        for inputs, labels, positions in bar:
+            taught = self._teacher.logits(inputs, positions) if self._teacher else None
+            values = self._step(inputs, labels, taught, epoch)
             steps.append(torch.stack([values[name] for name in names]))
             sums += steps[-1]
             images += len(labels)
@@ -245,10 +245,15 @@ class Trainer:
             torch.cuda.synchronize(self._arithmetic.device)
         return time.perf_counter() - started
 
-    def _step(self, inputs: torch.Tensor, labels: torch.Tensor, epoch: int) -> State:
+    def _step(
+        self,
+        inputs: torch.Tensor,
+        labels: torch.Tensor,
+        teacher_logits: torch.Tensor | None,
+        epoch: int,
+    ) -> State:
         task = self._task
-        teacher_logits = self._teacher_logits(inputs)
-        with self._autocast():
+        with self._arithmetic.autocast_context():
             logits = self._forward(inputs)
         terms = task.objective.terms(logits.float(), labels, teacher_logits, epoch)
         loss = task.objective.total(terms)
@@ -258,16 +263,6 @@ class Trainer:
         correct = (logits.detach().argmax(1) == labels).sum()
         values = {"loss": loss, **terms, "correct": correct}
         return {name: value.detach().double() for name, value in values.items()}
-
-    def _teacher_logits(self, inputs: torch.Tensor) -> torch.Tensor | None:
-        if self._teacher is None or not self._task.objective.needs_teacher_logits:
-            return None
-        with torch.inference_mode(), self._autocast():
-            logits = self._teacher(inputs)
-        return logits.float().clone()
-
-    def _autocast(self) -> torch.autocast:
-        return self._arithmetic.autocast_context()
 
     def _keep(self, outcome: Outcome, row: Row) -> None:
         """Keep the network if its validation top-1 is the highest yet; a tie goes to lower loss."""
@@ -335,11 +330,18 @@ def _optimizer(phase: Phase, model: nn.Module) -> torch.optim.Optimizer:
 
 def _limited(
     training: ResidentBatches, epoch: int, count: int, overfit_one_batch: bool
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The batches of an epoch, as the debug switches leave them."""
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """Images, labels and positions in the split, as the debug switches leave them."""
     if overfit_one_batch:
-        return itertools.repeat(next(training.batches(0)), count)
-    return itertools.islice(training.batches(epoch), count)
+        return itertools.repeat(next(_batches(training, 0)), count)
+    return itertools.islice(_batches(training, epoch), count)
+
+
+def _batches(
+    training: ResidentBatches, epoch: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    pairs = zip(training.batches(epoch), training.positions(epoch), strict=True)
+    return ((*batch, positions) for batch, positions in pairs)
 
 
 def _merit(row: Row) -> tuple[float, float]:

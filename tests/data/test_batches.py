@@ -143,6 +143,27 @@ def test_an_empty_share_has_the_shape_of_a_batch():
 
 
 @pytest.mark.parametrize("kind", [make, evaluation])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_positions_say_which_images_a_batch_holds(kind, rank):
+    batches = kind(rank=rank, world_size=2)
+    for (_, labels), positions in zip(batches.batches(3), batches.positions(3), strict=True):
+        assert torch.equal(labels, positions)  # random_split labels each image with its position
+
+
+def test_the_whole_split_has_every_image_once_in_order_on_each_rank():
+    images, labels = whole(make(rank=1, world_size=2, padding=0, flip=False).whole())
+    assert labels.tolist() == list(range(50))
+    torch.testing.assert_close(images, normalized(random_split(50).images))
+
+
+@pytest.mark.parametrize(("padding", "flip"), [(0, False), (1, False), (0, True)])
+def test_images_change_where_they_are_augmented(padding, flip):
+    batches = make(padding=padding, flip=flip)
+    assert batches.changes == bool(padding or flip)
+    assert not evaluation().changes
+
+
+@pytest.mark.parametrize("kind", [make, evaluation])
 def test_channels_last_changes_the_memory_format_alone(kind):
     for (images, _), (expected, _) in zip(
         kind(channels_last=True).batches(0), kind().batches(0), strict=True
