@@ -1,15 +1,16 @@
 """params.yaml as typed, validated objects.
 
 One file holds every parameter of one data set's run. An error names the file, the key, the value
-found and what is allowed. There are no lists in it (`dvc exp run -S` would rewrite them).
+found and what is allowed. There are no lists in it (`dvc exp run -S` would rewrite them). It is
+read as DVC reads and writes it, as YAML 1.2: in 1.1, which PyYAML reads, `off` is False.
 """
 
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from ruamel.yaml import YAML, YAMLError
 
 from pipeline.errors import UserError
 
@@ -189,12 +190,12 @@ def load_params(path: Path) -> Params:
             value that is not allowed; the message lists each on the same line.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = YAML(typ="safe", pure=True).load(path.read_text())
     except OSError as error:
         raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text ({error})") from error
-    except yaml.YAMLError as error:
+    except YAMLError as error:
         raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: must be a mapping of sections, found {content!r}")

@@ -5,9 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
-
-from tests.conftest import ROOT, with_overrides
+from tests.conftest import ROOT, read_yaml, with_overrides, write_yaml
 
 
 class Clone:
@@ -31,7 +29,7 @@ class Clone:
         }
         self._copy_checkout()
         path = folder / params
-        path.write_text(yaml.safe_dump(with_overrides(yaml.safe_load(path.read_text()), overrides)))
+        write_yaml(path, with_overrides(read_yaml(path), overrides))
         pipeline = path.with_name("dvc.yaml")
         before = pipeline.read_text()
         assert seeds in before

@@ -4,9 +4,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
+
+
+def read_yaml(path: Path) -> dict:
+    """What DVC reads there."""
+    return YAML(typ="safe", pure=True).load(path)
+
+
+def write_yaml(path: Path, content: dict) -> None:
+    """Write as DVC writes."""
+    YAML().dump(content, path)
 
 
 def with_overrides(params: dict, overrides: dict) -> dict:
@@ -41,9 +51,9 @@ def write_params(tmp_path):
     """Writes the tiny digits parameters, with dotted overrides, and returns the file."""
 
     def write(overrides: dict | None = None, name: str = "params.yaml") -> Path:
-        default = yaml.safe_load((ROOT / "params.yaml").read_text())
         path = tmp_path / name
-        path.write_text(yaml.safe_dump(with_overrides(default, TINY | (overrides or {}))))
+        default = read_yaml(ROOT / "params.yaml")
+        write_yaml(path, with_overrides(default, TINY | (overrides or {})))
         return path
 
     return write
@@ -53,9 +63,8 @@ def write_params(tmp_path):
 def tiny_digits(tmp_path_factory) -> Path:
     """120 digits of 8x8 pixels, prepared by the stage."""
     folder = tmp_path_factory.mktemp("tiny")
-    default = yaml.safe_load((ROOT / "params.yaml").read_text())
     params = folder / "params.yaml"
-    params.write_text(yaml.safe_dump(with_overrides(default, TINY)))
+    write_yaml(params, with_overrides(read_yaml(ROOT / "params.yaml"), TINY))
     run_stage("prepare", "--params", params, "--out", folder / "digits", cwd=folder)
     return folder / "digits"
 

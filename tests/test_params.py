@@ -1,11 +1,14 @@
+import shutil
 from pathlib import Path
 
 import pytest
-import yaml
+from dvc.utils.serialize import modify_yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.tokens import AnchorToken
 
 from pipeline.errors import UserError
 from pipeline.params import load_params, parse_targets
-from tests.conftest import ROOT
+from tests.conftest import ROOT, read_yaml, write_yaml
 
 FILES = sorted(path for path in [ROOT / "params.yaml", *ROOT.glob("reports/*/params.yaml")])
 
@@ -14,9 +17,23 @@ FILES = sorted(path for path in [ROOT / "params.yaml", *ROOT.glob("reports/*/par
 def test_every_params_file_is_valid_and_holds_no_list(path):
     """`dvc exp run -S` would rewrite a list, and an anchor would make it change nothing."""
     load_params(path)
-    for section in yaml.safe_load(path.read_text()).values():
+    for section in read_yaml(path).values():
         assert not any(isinstance(value, list | dict) for value in section.values())
-    assert not [each for each in yaml.scan(path.read_text()) if isinstance(each, yaml.AnchorToken)]
+    tokens = YAML(typ="safe", pure=True).scan(path.read_text())
+    assert not [token for token in tokens if isinstance(token, AnchorToken)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_dvc_changes_in_a_params_file_is_the_one_line(tmp_path, path):
+    """DVC writes without the quotes that YAML 1.2 does not need."""
+    changed = tmp_path / "params.yaml"
+    shutil.copy(path, changed)
+    with modify_yaml(str(changed)) as content:
+        content["kurtosis"]["weight"] = 0.123
+    assert load_params(changed).kurtosis.weight == 0.123
+    assert load_params(changed).compute == load_params(path).compute
+    lines = zip(path.read_text().splitlines(), changed.read_text().splitlines(), strict=True)
+    assert [after for before, after in lines if before != after] == ["  weight: 0.123"]
 
 
 def test_values_and_types_are_those_of_the_file(write_params):
@@ -30,7 +47,7 @@ def test_values_and_types_are_those_of_the_file(write_params):
 
 BAD = {
     "unknown key": ({"student.epoch": 3}, "student.epoch is unknown"),
-    "not a number": ({"student.learning_rate": "1e-3"}, "learning_rate is '1e-3': Input should be"),
+    "not a number": ({"student.learning_rate": "low"}, "learning_rate is 'low': Input should be"),
     "not an integer": (
         {"student.epochs": 2.5},
         "student.epochs is 2.5: Input should be a valid in",
@@ -68,9 +85,9 @@ def test_a_bad_value_is_named_in_one_line(write_params, overrides, expected):
 
 def test_every_problem_is_named(write_params):
     path = write_params({"student.epochs": 0, "debug.batch": 1})
-    content = yaml.safe_load(path.read_text())
+    content = read_yaml(path)
     del content["mimicking"]["form"], content["distillation"]
-    path.write_text(yaml.safe_dump(content))
+    write_yaml(path, content)
     with pytest.raises(UserError) as error:
         load_params(path)
     for problem in (
@@ -87,6 +104,7 @@ def test_every_problem_is_named(write_params):
     [
         (b"student: [1", "is not valid YAML"),
         (b"- 1\n", r"must be a mapping of sections, found \[1\]"),
+        (b"a: 1\na: 2\n", 'is not valid YAML .*found duplicate key "a"'),
         (b"", "must be a mapping of sections, found None"),
         (b"\xff\xfe", "is not UTF-8 text"),
     ],

@@ -2,16 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from pipeline.data.prepared import load_prepared
 from stages import prepare
-
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT, read_yaml, write_yaml
 
 
 @pytest.fixture
@@ -19,10 +16,10 @@ def params(tmp_path):
     """Write the repository's params file with some values of its section `data` changed."""
 
     def write(**changes):
-        content = yaml.safe_load((ROOT / "params.yaml").read_text())
+        content = read_yaml(ROOT / "params.yaml")
         content["data"] |= changes
         path = tmp_path / "params.yaml"
-        path.write_text(yaml.safe_dump(content))
+        write_yaml(path, content)
         return path
 
     return write

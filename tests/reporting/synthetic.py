@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from safetensors.numpy import save_file
 
-PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+from tests.conftest import ROOT, read_yaml
+
+PARAMS = read_yaml(ROOT / "params.yaml")
 PARAMS["kurtosis"]["target"] = 1.8
 PARAMS["finetune"]["epochs"] = 6
 PARAMS["student"]["epochs"] = 14

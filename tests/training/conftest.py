@@ -11,11 +11,18 @@ from typing import NamedTuple
 
 import pytest
 import torch
-import yaml
 
 from pipeline.errors import run
 from pipeline.params import Params
-from tests.conftest import ROOT, TINY, run_stage, stage_command, with_overrides
+from tests.conftest import (
+    ROOT,
+    TINY,
+    read_yaml,
+    run_stage,
+    stage_command,
+    with_overrides,
+    write_yaml,
+)
 
 TEACHER = "models/digits/resnet20-full-precision-1"
 STUDENT = "models/digits/resnet20-complete-1"
@@ -24,7 +31,7 @@ COMPLETE = ("cross_entropy", "distillation", "mimicking", "kurtosis")
 
 def tiny_params(overrides: dict | None = None) -> Params:
     """The tiny digits parameters with dotted overrides."""
-    default = yaml.safe_load((ROOT / "params.yaml").read_text())
+    default = read_yaml(ROOT / "params.yaml")
     return Params.model_validate(with_overrides(default, TINY | (overrides or {})))
 
 
@@ -83,8 +90,7 @@ def make_workplace(trained, tmp_path) -> Callable[..., Path]:
         shutil.copytree(trained / "data", folder / "data")
         shutil.copytree(trained / TEACHER, folder / TEACHER)
         (folder / "code").symlink_to(trained / "code")
-        params = tiny_params(overrides).model_dump(mode="json")
-        (folder / "params.yaml").write_text(yaml.safe_dump(params))
+        write_yaml(folder / "params.yaml", tiny_params(overrides).model_dump(mode="json"))
         return folder
 
     return make

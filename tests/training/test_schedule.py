@@ -1,15 +1,14 @@
 import math
 
 import pytest
-import yaml
 
 from pipeline.params import Phase
 from pipeline.training.schedule import learning_rate
-from tests.conftest import ROOT
+from tests.conftest import ROOT, read_yaml
 
 
 def phase(**changes) -> Phase:
-    teacher = yaml.safe_load((ROOT / "params.yaml").read_text())["teacher"]
+    teacher = read_yaml(ROOT / "params.yaml")["teacher"]
     return Phase(**(teacher | {"epochs": 4, "learning_rate": 0.8} | changes))
 
 
