@@ -1,0 +1,85 @@
+"""An epoch of our trainer against one of the usual loop."""
+
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from typing import Any, get_args
+
+import torch
+
+from benchmarks.paired import Contender, interleave, rate, ratio
+from benchmarks.usual_loop import WORKERS
+from benchmarks.workload import Network, OurLoop, Row, UsualEpoch, Workload, random_images
+from pipeline.device import Arithmetic, configure, select_device
+from pipeline.params import Params
+
+OURS, EAGER, USUAL = "ours", "ours, eager", "usual"
+
+
+def measure(workload: Workload, network: Network, rounds: int, batches: int) -> dict[str, Any]:
+    """Images/s of each loop in the rows complete and binary, and the ratios to the usual loop."""
+    names = _names(workload.arithmetic)
+    result = {}
+    units = batches * workload.batch_size
+    for row in get_args(Row):
+        loops = {name: _loop(workload, network, row, name, batches) for name in names}
+        contenders = {name: Contender(loop.epoch, units) for name, loop in loops.items()}
+        samples = interleave(contenders, rounds, workload.arithmetic.device)
+        result[row] = {
+            "images": {name: rate(samples[name]) for name in names},
+            "ratio": {name: ratio(samples[USUAL], samples[name]) for name in names[:-1]},
+        }
+    return result
+
+
+def measure_alone(workload: Workload, network: Network) -> dict[str, dict[str, float]]:
+    """What each loop takes in a process of its own, in the row complete: see `alone`."""
+    result = {}
+    for name in _names(workload.arithmetic):
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as process:
+            result[name] = process.submit(alone, workload.params, network, name).result()
+    return result
+
+
+def _names(arithmetic: Arithmetic) -> tuple[str, ...]:
+    return (OURS, EAGER, USUAL) if arithmetic.compile else (OURS, USUAL)
+
+
+def _loop(
+    workload: Workload, network: Network, row: Row, name: str, batches: int
+) -> OurLoop | UsualEpoch:
+    if name == USUAL:
+        return UsualEpoch(workload, network, row, batches, WORKERS)
+    if name == EAGER:
+        eager = replace(workload.arithmetic, compile=False)
+        workload = replace(workload, arithmetic=eager)
+    return OurLoop(workload, network, row, batches)
+
+
+def alone(params: Params, network: Network, name: str) -> dict[str, float]:
+    """What a loop takes in a process of its own, where nothing has been compiled before.
+
+    Returns:
+        The seconds that its first epoch, of two batches, takes longer than its second, and its peak
+        memory: resident on a CPU, workers not counted; allocated on a GPU.
+    """
+    device = select_device()
+    workload = Workload(params, configure(params.compute, device), random_images())
+    seconds = []
+    with tempfile.TemporaryDirectory() as nothing_compiled:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = nothing_compiled
+        loop = _loop(workload, network, "complete", name, batches=2)
+        for _ in range(2):
+            start = time.perf_counter()
+            loop.epoch()
+            seconds.append(time.perf_counter() - start)
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) / 2**20
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return {"warm_up_seconds": round(seconds[0] - seconds[1], 1), "peak_memory_mib": round(peak)}

@@ -1,0 +1,36 @@
+"""What kurtosis loss and WDM cost in a step of binary ResNet-18."""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+from benchmarks.paired import Contender, interleave, rate, ratio
+from benchmarks.workload import OurLoop, UsualEpoch, Workload
+from pipeline.losses.mimicking import Form
+
+STEPS = 2
+"""Of a measurement of the step."""
+
+
+def measure(workload: Workload, rounds: int) -> dict[str, Any]:
+    """Time of both losses with their gradient, for each form of WDM, and its share of our step.
+
+    The step is that of the row complete, in the form of WDM that `params` names; beside ours the
+    usual loop's losses, in its form.
+    """
+    forms = {form: _loop(workload, form) for form in get_args(Form)}
+    step = forms[workload.params.mimicking.form]
+    usual = UsualEpoch(workload, "resnet18", "complete", batches=1, workers=0)
+    contenders = {"step": Contender(step.epoch, STEPS)}
+    contenders |= {form: Contender(loop.weight_terms, 1) for form, loop in forms.items()}
+    contenders["usual"] = Contender(usual.weight_terms, 1)
+    samples = interleave(contenders, rounds, workload.arithmetic.device)
+    return {
+        "steps": {name: rate(samples[name]) for name in contenders},
+        "share": {name: ratio(samples[name], samples["step"]) for name in (*forms, "usual")},
+    }
+
+
+def _loop(workload: Workload, form: Form) -> OurLoop:
+    mimicking = workload.params.mimicking.model_copy(update={"form": form})
+    params = workload.params.model_copy(update={"mimicking": mimicking})
+    return OurLoop(replace(workload, params=params), "resnet18", "complete", STEPS)

@@ -1,0 +1,89 @@
+"""Compare the trainer with the field's usual loop, in turns, in one process.
+
+epoch   images/s of binary ResNet-20 (on a GPU of ResNet-18 too), in the row complete (all losses,
+        with a teacher) and the row binary (cross-entropy alone): our trainer, the same without
+        torch.compile, and the usual loop; then warm-up and peak memory of each
+terms   kurtosis loss and WDM of ResNet-18 with their gradient, as shares of our training step
+input   images/s of our batches and of per-image transforms, without a network
+profile where the time of our step of ResNet-20 and ResNet-18 goes
+
+An epoch is a fixed number of batches, augmented, without validation.
+
+reads   PARAMS: arithmetic, losses, augmentation, student. Images: BDBNN_SHARED/data/cifar10 where
+        that is, else random ones of CIFAR's shape: speed does not depend on what they show
+writes  OUT/<part>.json with hardware and versions; without --out nothing
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+from benchmarks import epoch, inputs, profile, terms
+from benchmarks.workload import Network, Workload, load_images
+from pipeline.artifacts import write_json
+from pipeline.device import configure, select_device
+from pipeline.errors import run
+from pipeline.params import load_params
+from pipeline.provenance import ROOT, provenance
+
+PARTS = ("epoch", "terms", "input", "profile")
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="part", help="default: all")
+    parser.add_argument("--params", type=Path, default=ROOT / "reports/cifar10/params.yaml")
+    parser.add_argument("--threads", type=int, default=0, help="of the CPU; default: torch's")
+    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--batches", type=int, help="of an epoch; default: 10, on a GPU 200")
+    parser.add_argument("--out", type=Path, help="folder of the results")
+    arguments = parser.parse_args()
+    for part in arguments.parts:
+        if part not in PARTS:
+            parser.error(f"there is no part {part!r}: allowed are {', '.join(PARTS)}")
+
+    device = select_device()
+    params = load_params(arguments.params)
+    compute = params.compute.model_copy(update={"threads": arguments.threads})
+    params = params.model_copy(update={"compute": compute})
+    workload = Workload(params, configure(compute, device), load_images())
+    batches = arguments.batches or (200 if device.type == "cuda" else 10)
+    for part in arguments.parts or PARTS:
+        result = {
+            "hardware": provenance(workload.arithmetic),
+            "settings": {
+                "images": workload.images.description,
+                "batch_size": workload.batch_size,
+                "batches": batches,
+                "rounds": arguments.rounds,
+            },
+            **measure(part, workload, arguments.rounds, batches),
+        }
+        print(json.dumps(result, indent=2), flush=True)
+        if arguments.out:
+            write_json(arguments.out / f"{part}.json", result)
+
+
+def measure(part: str, workload: Workload, rounds: int, batches: int) -> dict[str, Any]:
+    """Measure one of PARTS."""
+    match part:
+        case "epoch":
+            on_gpu = workload.arithmetic.device.type == "cuda"
+            return {
+                network: epoch.measure(workload, network, rounds, batches)
+                | {"alone": epoch.measure_alone(workload, network)}
+                for network in (("resnet20", "resnet18") if on_gpu else ("resnet20",))
+            }
+        case "terms":
+            return terms.measure(workload, rounds)
+        case "input":
+            return inputs.measure(workload, rounds, batches)
+    return {network: profile.measure(workload, network) for network in get_args(Network)}
+
+
+if __name__ == "__main__":
+    run(main)

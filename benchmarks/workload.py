@@ -1,0 +1,194 @@
+"""What is measured: networks, images, and the two loops that train the one with the other."""
+
+import itertools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from benchmarks.usual_loop import UsualLoop, endless, pil_loader
+from pipeline.data.batches import ResidentBatches
+from pipeline.data.prepared import Split
+from pipeline.data.sources import load_source
+from pipeline.data.splitting import split_source
+from pipeline.device import Arithmetic
+from pipeline.models.architecture import Architecture, build
+from pipeline.models.binary import ede_schedule, set_ede
+from pipeline.params import Data, Debug, Params
+from pipeline.training.distributed import World
+from pipeline.training.interruption import Interruption
+from pipeline.training.objective import LOSSES, Objective
+from pipeline.training.trainer import Task, Trainer
+
+Network = Literal["resnet20", "resnet18"]
+Row = Literal["complete", "binary"]
+
+CLASSES = 10
+IMAGE_SIZE = 32
+TRAINING_IMAGES = 45_000
+"""As many as a CIFAR-10 run trains on, a tenth being held out for validation."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """A training split and what a loop needs to know of it."""
+
+    split: Split
+    description: str
+    mean: tuple[float, ...] = (0.4914, 0.4822, 0.4465)
+    std: tuple[float, ...] = (0.2470, 0.2435, 0.2616)
+
+
+def random_images(count: int = TRAINING_IMAGES) -> Images:
+    """Noise of CIFAR's shape: the time that an image takes does not depend on what it shows."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (count, 3, IMAGE_SIZE, IMAGE_SIZE), np.uint8)
+    split = Split(pixels, generator.integers(0, CLASSES, count))
+    return Images(split, f"{count} random images of CIFAR's shape")
+
+
+def load_images() -> Images:
+    """CIFAR-10 from the Parquet shards below the folder BDBNN_SHARED, else random images."""
+    folder = Path(os.environ.get("BDBNN_SHARED", "missing")) / "data" / "cifar10"
+    if not folder.is_dir():
+        return random_images()
+    data = Data(
+        source="shards",
+        location=str(folder),
+        image_size=IMAGE_SIZE,
+        validation=0.1,
+        split_seed=0,
+        limit=0,
+    )
+    train, _, _ = split_source(load_source(data), data)
+    return Images(train, f"{len(train.labels)} training images of a CIFAR-10 copy")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A batch size, augmentation and losses (`params`), in an arithmetic, on some images."""
+
+    params: Params
+    arithmetic: Arithmetic
+    images: Images
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch."""
+        return self.params.student.batch_size
+
+    def our_batches(self) -> ResidentBatches:
+        """The training batches of the stages."""
+        return ResidentBatches(
+            self.images.split,
+            self.images.mean,
+            self.images.std,
+            batch_size=self.batch_size,
+            augmentation=self.params.augmentation,
+            shuffle=True,
+            seed=0,
+            device=self.arithmetic.device,
+            channels_last=self.arithmetic.channels_last,
+        )
+
+    def usual_batches(self, workers: int) -> DataLoader:
+        """The training batches of the usual loop."""
+        return pil_loader(
+            self.images.split,
+            self.images.mean,
+            self.images.std,
+            padding=self.params.augmentation.crop_padding,
+            batch_size=self.batch_size,
+            workers=workers,
+            pin=self.arithmetic.device.type == "cuda",
+        )
+
+    def networks(self, network: Network) -> tuple[nn.Module, nn.Module]:
+        """The binary network and its full-precision twin, both with random weights."""
+        torch.manual_seed(0)
+        student, teacher = (
+            build(
+                Architecture(
+                    network=network,
+                    classes=CLASSES,
+                    channels=self.images.split.images.shape[1],
+                    image_size=self.images.split.images.shape[2],
+                    block=self.params.network.block,
+                    downsample=self.params.network.downsample,
+                    binarization=binarization,
+                )
+            )
+            for binarization in (self.params.binarization, None)
+        )
+        return student, teacher
+
+
+class OurLoop:
+    """The trainer of the stages; its epoch has a fixed number of batches."""
+
+    def __init__(self, workload: Workload, network: Network, row: Row, batches: int) -> None:
+        self._device = workload.arithmetic.device
+        student, teacher = map(workload.arithmetic.place, workload.networks(network))
+        losses = LOSSES if row == "complete" else ("cross_entropy",)
+        self._start_epoch = workload.params.kurtosis.start_epoch
+        debug = Debug(batches=batches, overfit_one_batch=False)
+        training = workload.our_batches()
+        self.task = Task(
+            cell="benchmark",
+            model=student,
+            teacher=teacher if row == "complete" else None,
+            objective=Objective(losses, workload.params, student, teacher),
+            phase=workload.params.student,
+            params=workload.params.model_copy(update={"debug": debug}),
+            training=training,
+            validation=training,
+        )
+        self._trainer = Trainer(self.task, workload.arithmetic, World(rank=0, size=1))
+        self._epochs = itertools.cycle(range(workload.params.student.epochs))
+
+    def epoch(self) -> None:
+        """Train through the next epoch, without validation."""
+        self._trainer.train_epoch(next(self._epochs), Interruption())
+
+    def weight_terms(self) -> None:
+        """Kurtosis loss and WDM of one step, and their gradient."""
+        logits = torch.zeros(1, CLASSES, device=self._device)
+        label = torch.zeros(1, dtype=torch.int64, device=self._device)
+        objective = self.task.objective
+        terms = objective.terms(logits, label, logits, self._start_epoch)
+        objective.total({name: terms[name] for name in ("kurtosis", "mimicking")}).backward()
+
+
+class UsualEpoch:
+    """The usual loop over a fixed number of batches of its DataLoader."""
+
+    def __init__(
+        self, workload: Workload, network: Network, row: Row, batches: int, workers: int
+    ) -> None:
+        student, teacher = (
+            each.to(workload.arithmetic.device) for each in workload.networks(network)
+        )
+        binarization = workload.params.binarization
+        epochs = workload.params.student.epochs
+        set_ede(student, *ede_schedule(0, epochs, binarization.ede_t_min, binarization.ede_t_max))
+        self.loop = UsualLoop(
+            student,
+            teacher if row == "complete" else None,
+            workload.params,
+            workload.arithmetic.device,
+        )
+        self._count = batches
+        self._batches = endless(workload.usual_batches(workers))
+
+    def epoch(self) -> None:
+        """Train through the next batches."""
+        self.loop.train(itertools.islice(self._batches, self._count))
+
+    def weight_terms(self) -> None:
+        """Kurtosis loss and WDM of one step, and their gradient."""
+        self.loop.weight_terms().backward()
