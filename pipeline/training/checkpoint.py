@@ -3,8 +3,12 @@
 `.scratch/<cell>/<fingerprint>/epoch-0007.safetensors` holds the tensors and, in its header, the
 rest as JSON; `.sha256` beside it is written last and makes it count. The fingerprint covers
 parameters, code and inputs, so that a changed run starts fresh. No pickle is read or written.
+
+DVC's queued experiments run in folders of their own, but share the scratch area of the repository:
+each fingerprint has its lock there, and each folder one for the cell it would write.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -40,30 +44,34 @@ def fingerprint(**inputs: Any) -> str:
 
 
 class Scratch:
-    """The checkpoints of one cell. Use as a context: it holds the cell's lock.
+    """The checkpoints of one cell. Use as a context: it holds the cell's locks.
 
     Args:
         cell: Name of the training, such as `digits/resnet20-complete-1`.
         key: `fingerprint` of everything the result depends on.
-        world: Of its processes, the main one holds the lock.
+        world: Of its processes, the main one holds the locks.
 
     Raises:
-        UserError: on entering, another process trains the same cell, or the area is not writable.
+        UserError: on entering, another process trains the same cell in this folder or from the
+            same checkpoints, or the area is not writable.
     """
 
     def __init__(self, cell: str, key: str, world: World) -> None:
         self._cell = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / cell
         self._folder = self._cell / key
         self._world = world
-        self._lock = filelock.FileLock(self._cell.with_name(f"{self._cell.name}.lock"))
+        here = Path(".scratch") / f"{cell}.lock"
+        self._locks = [filelock.FileLock(path) for path in (here, _lock_of(self._folder))]
 
     def __enter__(self) -> "Scratch":
         if not self._world.is_main:
             return self
         try:
-            self._cell.parent.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
+            for lock in self._locks:
+                Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
         except filelock.Timeout:
+            self.__exit__()
             raise UserError(
                 f"{self._cell}: another process is training this cell; wait for it or stop it"
             ) from None
@@ -72,7 +80,8 @@ class Scratch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        for lock in self._locks:
+            lock.release()
 
     def save(self, epoch: int, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
         """Save the end of 1-based `epoch`; older checkpoints but one are removed after it."""
@@ -102,10 +111,22 @@ class Scratch:
         return None
 
     def clear(self) -> None:
-        """Remove every checkpoint of the cell, those of other fingerprints too."""
-        shutil.rmtree(self._cell, ignore_errors=True)
+        """Remove every checkpoint of the cell, those of other fingerprints too, if not in use."""
+        for folder in {path.with_suffix("") for path in self._cell.iterdir()}:
+            lock = _lock_of(folder)
+            with contextlib.suppress(filelock.Timeout):
+                if folder != self._folder:
+                    filelock.FileLock(lock).acquire(timeout=0)
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.unlink()
+        with contextlib.suppress(OSError):  # others are in use
+            self._cell.rmdir()
 
     def _saved(self) -> list[Path]:
         marks = sorted(self._folder.glob("epoch-*.sha256"))
         return [mark.with_suffix(".safetensors") for mark in marks
                 if mark.with_suffix(".safetensors").exists()]  # fmt: skip
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")

@@ -11,6 +11,7 @@ ALONE = World(rank=0, size=1)
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     with Scratch("digits/cell", "key", ALONE) as scratch:
         yield scratch
 
@@ -69,9 +70,30 @@ def test_a_second_run_of_the_cell_is_refused(scratch):
 
 def test_clearing_removes_every_fingerprint_of_the_cell(scratch, tmp_path):
     save_epochs(scratch, 1)
-    stale = tmp_path / ".scratch/digits/cell/older"
-    stale.mkdir()
+    (tmp_path / ".scratch/digits/cell/older").mkdir()
+    (tmp_path / ".scratch/digits/cell/oldest.lock").touch()
     scratch.clear()
+    assert not (tmp_path / ".scratch/digits/cell").exists()
+
+
+def test_an_experiment_beside_it_shares_the_area_but_neither_folder_nor_checkpoints(
+    scratch, tmp_path, monkeypatch
+):
+    """DVC runs queued experiments in folders of their own, with DVC_ROOT that of the repository."""
+    save_epochs(scratch, 1)
+    (tmp_path / "experiment").mkdir()
+    monkeypatch.chdir(tmp_path / "experiment")
+    with (
+        pytest.raises(UserError, match=r"digits/cell: another process is training this cell"),
+        Scratch("digits/cell", "key", ALONE),
+    ):
+        pass
+    with Scratch("digits/cell", "other key", ALONE) as other:
+        save_epochs(other, 2)
+        scratch.clear()
+        assert other.load()[1] == {"epochs_done": 2}
+        assert scratch.load() is None
+        other.clear()
     assert not (tmp_path / ".scratch/digits/cell").exists()
 
 
