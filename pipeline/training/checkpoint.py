@@ -57,7 +57,8 @@ class Scratch:
     """
 
     def __init__(self, cell: str, key: str, world: World) -> None:
-        self._cell = Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / cell
+        self._root = Path(os.environ.get("DVC_ROOT", "."))
+        self._cell = self._root / ".scratch" / cell
         self._folder = self._cell / key
         self._world = world
         here = Path(".scratch") / f"{cell}.lock"
@@ -111,15 +112,21 @@ class Scratch:
         return None
 
     def clear(self) -> None:
-        """Remove every checkpoint of the cell, those of other fingerprints too, if not in use."""
-        for folder in {path.with_suffix("") for path in self._cell.iterdir()}:
+        """Remove the checkpoints, and those of the cell's other fingerprints that are not in use.
+
+        A queued experiment leaves the others: they may have been stopped, to go on later.
+        """
+        folders = {self._folder}
+        if self._root.resolve() == Path.cwd():
+            folders |= {path.with_suffix("") for path in self._cell.iterdir()}
+        for folder in folders:
             lock = _lock_of(folder)
             with contextlib.suppress(filelock.Timeout):
                 if folder != self._folder:
                     filelock.FileLock(lock).acquire(timeout=0)
                 shutil.rmtree(folder, ignore_errors=True)
                 lock.unlink()
-        with contextlib.suppress(OSError):  # others are in use
+        with contextlib.suppress(OSError):  # others are left
             self._cell.rmdir()
 
     def _saved(self) -> list[Path]:

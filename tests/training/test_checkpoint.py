@@ -90,10 +90,17 @@ def test_an_experiment_beside_it_shares_the_area_but_neither_folder_nor_checkpoi
         pass
     with Scratch("digits/cell", "other key", ALONE) as other:
         save_epochs(other, 2)
-        scratch.clear()
-        assert other.load()[1] == {"epochs_done": 2}
-        assert scratch.load() is None
         other.clear()
+        assert other.load() is None
+        assert scratch.load()[1] == {"epochs_done": 1}
+    with Scratch("digits/cell", "other key", ALONE) as other:
+        save_epochs(other, 3)
+        monkeypatch.chdir(tmp_path)
+        scratch.clear()
+        assert scratch.load() is None
+        assert other.load()[1] == {"epochs_done": 3}
+    with Scratch("digits/cell", "third key", ALONE) as third:
+        third.clear()
     assert not (tmp_path / ".scratch/digits/cell").exists()
 
 
