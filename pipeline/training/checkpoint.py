@@ -125,7 +125,7 @@ class Scratch:
                 if folder != self._folder:
                     filelock.FileLock(lock).acquire(timeout=0)
                 shutil.rmtree(folder, ignore_errors=True)
-                lock.unlink()
+                lock.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others are left
             self._cell.rmdir()
 

@@ -99,8 +99,7 @@ def test_an_experiment_beside_it_shares_the_area_but_neither_folder_nor_checkpoi
         scratch.clear()
         assert scratch.load() is None
         assert other.load()[1] == {"epochs_done": 3}
-    with Scratch("digits/cell", "third key", ALONE) as third:
-        third.clear()
+    scratch.clear()
     assert not (tmp_path / ".scratch/digits/cell").exists()
 
 
