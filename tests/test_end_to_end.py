@@ -1,4 +1,4 @@
-"""The real `dvc repro` on a tiny run in a temporary copy: run, again, with one parameter changed."""
+"""The real `dvc repro` on a tiny run in a temporary copy: run, again, one parameter changed."""
 
 import json
 
