@@ -1,0 +1,142 @@
+"""Write the tables of docs/speed.md from the committed results.
+
+reads   benchmarks/results/<machine>/<part>.json, written by `python -m benchmarks.training --out`
+writes  docs/speed.md between its two marks
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import read_json, write_text
+from pipeline.errors import run
+from pipeline.provenance import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "speed.md"
+START, END = "<!-- tables -->", "<!-- end -->"
+
+Spreads = dict[str, dict[str, float]]
+
+
+def main() -> None:
+    """Entry point."""
+    before, rest = PAGE.read_text().split(START)
+    after = rest.split(END)[1]
+    write_text(PAGE, f"{before}{START}\n\n{render(RESULTS)}\n{END}{after}")
+
+
+def render(results: Path) -> str:
+    """Markdown of every machine's results, machines and parts by name."""
+    sections = []
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()):
+        parts = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+        sections.append(_machine(next(iter(parts.values()))["hardware"]))
+        sections += [TABLES[part](result) for part, result in parts.items()]
+    return "\n".join(sections)
+
+
+def _machine(hardware: dict[str, Any]) -> str:
+    device = hardware["device"]
+    name = f"{hardware['cpu']} ({hardware['cpu_capability']})" if device == "cpu" else device
+    threads = hardware["threads"]
+    versions = hardware["packages"]
+    return (
+        f"## {name}, {threads} thread{'s'[: threads > 1]}\n\n"
+        f"torch {versions['torch']}, torchvision {versions['torchvision']}, numpy "
+        f"{versions['numpy']}, Python {hardware['python']}; {hardware['precision']}, "
+        f"torch.compile {'on' if hardware['compiled'] else 'off'}, channels_last "
+        f"{'on' if hardware['channels_last'] else 'off'}; code at "
+        f"{hardware['revision'][:12]}.\n"
+    )
+
+
+def _epoch(result: dict[str, Any]) -> str:
+    settings = result["settings"]
+    lines = [
+        f"Training, {settings['batches']} batches of {settings['batch_size']}, "
+        f"{settings['rounds']} rounds, {settings['images']}:",
+        "",
+        "| network, row | loop | images/s | times the usual loop | in CPU time | warm-up | peak "
+        "memory |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    networks = {key: value for key, value in result.items() if key.startswith("resnet")}
+    for network, measured in networks.items():
+        for row in ("complete", "binary"):
+            for loop, rate in measured[row]["images"].items():
+                ratio = measured[row]["ratio"].get(loop)
+                alone = measured["alone"][loop]
+                cells = [
+                    f"{network}, {row}",
+                    loop,
+                    _spread(rate["per_second"], "{:,.0f}"),
+                    _spread(ratio["wall"], "{:.2f}") if ratio else "1",
+                    _spread(ratio["cpu"], "{:.2f}") if ratio else "1",
+                    f"{alone['warm_up_seconds']:.0f} s" if row == "complete" else "",
+                    f"{alone['peak_memory_mib']:,} MiB" if row == "complete" else "",
+                ]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _terms(result: dict[str, Any]) -> str:
+    step = result["steps"]["step"]
+    lines = [
+        f"Kurtosis loss and WDM of ResNet-18 with their gradient; a step of the row complete takes "
+        f"{1 / step['per_second']['median']:.2f} s, {step['cpu_milliseconds'] / 1e3:.2f} s of CPU:",
+        "",
+        "| form of WDM | milliseconds of CPU | share of the step | in CPU time |",
+        "| --- | --- | --- | --- |",
+    ]
+    for form, share in result["share"].items():
+        name = "released, as the usual loop computes it" if form == "usual" else form
+        cells = [
+            name,
+            f"{result['steps'][form]['cpu_milliseconds']:.0f}",
+            _spread(share["wall"], "{:.1%}"),
+            _spread(share["cpu"], "{:.1%}"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _input(result: dict[str, Any]) -> str:
+    lines = [
+        "Input alone (random crop, flip, normalization):",
+        "",
+        "| pipeline | images/s | CPU microseconds an image | ours is so many times as fast "
+        "| in CPU time |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, rate in result["images"].items():
+        ratio = result["ratio"].get(name)
+        cells = [
+            name,
+            _spread(rate["per_second"], "{:,.0f}"),
+            f"{1e3 * rate['cpu_milliseconds']:.1f}",
+            _spread(ratio["wall"], "{:.1f}") if ratio else "1",
+            _spread(ratio["cpu"], "{:.1f}") if ratio else "1",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _profile(result: dict[str, Any]) -> str:
+    lines = ["Where a step of the row complete spends its operators' time:", ""]
+    for network in (key for key in result if key.startswith("resnet")):
+        shares = list(result[network]["share"].items())[:5]
+        listed = ", ".join(f"{name} {share:.0%}" for name, share in shares)
+        lines.append(f"- {network}: {listed}")
+    return "\n".join(lines) + "\n"
+
+
+def _spread(values: dict[str, float], form: str) -> str:
+    middle, low, high = (form.format(values[key]) for key in ("median", "min", "max"))
+    return f"{middle} ({low} to {high})"
+
+
+TABLES = {"epoch": _epoch, "terms": _terms, "input": _input, "profile": _profile}
+
+
+if __name__ == "__main__":
+    run(main)
