@@ -113,9 +113,7 @@ def test_killed_training_ends_in_the_bytes_of_an_uninterrupted_one(make_workplac
     moments = random.Random(3)
     kills = random.Random(5).sample(KILLS, len(KILLS))
     for how in kills:
-        kill(training, how, moments)
-        if how == WHILE_WRITING:
-            assert training.torn_checkpoints()
+        kill(training, how, moments)  # a busy machine may finish a checkpoint before it dies
     kill_while_the_model_is_written(training)
     last = training.start()
     assert last.wait(SECONDS) == 0, training.logs[-1].read_text()
