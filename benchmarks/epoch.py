@@ -2,11 +2,12 @@
 
 import multiprocessing
 import os
-import resource
+import re
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -17,11 +18,12 @@ from benchmarks.workload import Network, OurLoop, Row, UsualEpoch, Workload, ran
 from pipeline.device import Arithmetic, configure, select_device
 from pipeline.params import Params
 
-OURS, EAGER, USUAL = "ours", "ours, eager", "usual"
+OURS, EAGER = "ours", "ours, eager"
+USUAL, USUAL_LAYERS = "usual", "usual, its own layers"
 
 
 def measure(workload: Workload, network: Network, rounds: int, batches: int) -> dict[str, Any]:
-    """Images/s of each loop in the rows complete and binary, and the ratios to the usual loop."""
+    """Images/s of each loop in the rows complete and binary, also as multiples of USUAL's."""
     names = _names(workload.arithmetic)
     result = {}
     units = batches * workload.batch_size
@@ -31,7 +33,9 @@ def measure(workload: Workload, network: Network, rounds: int, batches: int) -> 
         samples = interleave(contenders, rounds, workload.arithmetic.device)
         result[row] = {
             "images": {name: rate(samples[name]) for name in names},
-            "ratio": {name: ratio(samples[USUAL], samples[name]) for name in names[:-1]},
+            "ratio": {
+                name: ratio(samples[USUAL], samples[name]) for name in names if name != USUAL
+            },
         }
     return result
 
@@ -47,14 +51,16 @@ def measure_alone(workload: Workload, network: Network) -> dict[str, dict[str, f
 
 
 def _names(arithmetic: Arithmetic) -> tuple[str, ...]:
-    return (OURS, EAGER, USUAL) if arithmetic.compile else (OURS, USUAL)
+    ours = (OURS, EAGER) if arithmetic.compile else (OURS,)
+    return (*ours, USUAL, USUAL_LAYERS)
 
 
 def _loop(
     workload: Workload, network: Network, row: Row, name: str, batches: int
 ) -> OurLoop | UsualEpoch:
-    if name == USUAL:
-        return UsualEpoch(workload, network, row, batches, WORKERS)
+    if name in (USUAL, USUAL_LAYERS):
+        own = name == USUAL_LAYERS
+        return UsualEpoch(workload, network, row, batches, workers=WORKERS, usual_layers=own)
     if name == EAGER:
         eager = replace(workload.arithmetic, compile=False)
         workload = replace(workload, arithmetic=eager)
@@ -81,5 +87,11 @@ def alone(params: Params, network: Network, name: str) -> dict[str, float]:
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 2**20
     else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        peak = _peak_resident()
     return {"warm_up_seconds": round(seconds[0] - seconds[1], 1), "peak_memory_mib": round(peak)}
+
+
+def _peak_resident() -> float:
+    """MiB; getrusage would give the parent's peak where that is larger."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 2**10  # type: ignore[index]

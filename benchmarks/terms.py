@@ -19,7 +19,7 @@ def measure(workload: Workload, rounds: int) -> dict[str, Any]:
     """
     forms = {form: _loop(workload, form) for form in get_args(Form)}
     step = forms[workload.params.mimicking.form]
-    usual = UsualEpoch(workload, "resnet18", "complete", batches=1, workers=0)
+    usual = UsualEpoch(workload, "resnet18", "complete", 1, workers=0, usual_layers=False)
     contenders = {"step": Contender(step.epoch, STEPS)}
     contenders |= {form: Contender(loop.weight_terms, 1) for form, loop in forms.items()}
     contenders["usual"] = Contender(usual.weight_terms, 1)

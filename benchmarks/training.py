@@ -2,7 +2,8 @@
 
 epoch   images/s of binary ResNet-20 (on a GPU of ResNet-18 too), in the row complete (all losses,
         with a teacher) and the row binary (cross-entropy alone): our trainer, the same without
-        torch.compile, and the usual loop; then warm-up and peak memory of each
+        torch.compile, the usual loop with our network, and with the field's binary layers; then
+        warm-up and peak memory of each
 terms   kurtosis loss and WDM of ResNet-18 with their gradient, as shares of our training step
 input   images/s of our batches and of per-image transforms, without a network
 profile where the time of our step of ResNet-20 and ResNet-18 goes

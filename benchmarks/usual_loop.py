@@ -4,8 +4,8 @@ As in the released code of BD-BNN and IR-Net: a data set that hands out one PIL 
 torchvision transforms on each, a DataLoader with two workers, eager execution, the teacher under
 no_grad, layers found by walking `named_modules` at every step, the kurtosis as one object per layer
 built at every step and computed as ((w - mean) / std) ** 4, WDM in the form the released trainer
-calls (`released`), and loss and accuracy read back at every step. The network is ours, so that the
-comparison is of loops and not of networks.
+calls (`released`), and loss and accuracy read back at every step. The network is handed in: ours,
+or with the layers of usual_layers.py.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

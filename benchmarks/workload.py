@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from benchmarks.usual_layers import use_usual_layers
 from benchmarks.usual_loop import UsualLoop, endless, pil_loader
 from pipeline.data.batches import ResidentBatches
 from pipeline.data.prepared import Split
@@ -165,14 +166,26 @@ class OurLoop:
 
 
 class UsualEpoch:
-    """The usual loop over a fixed number of batches of its DataLoader."""
+    """The usual loop over a fixed number of batches of its DataLoader.
+
+    Its network is ours to the operation, or with `usual_layers` computes in the field's passes.
+    """
 
     def __init__(
-        self, workload: Workload, network: Network, row: Row, batches: int, workers: int
+        self,
+        workload: Workload,
+        network: Network,
+        row: Row,
+        batches: int,
+        *,
+        workers: int,
+        usual_layers: bool,
     ) -> None:
         student, teacher = (
             each.to(workload.arithmetic.device) for each in workload.networks(network)
         )
+        if usual_layers:
+            use_usual_layers(student)
         binarization = workload.params.binarization
         epochs = workload.params.student.epochs
         set_ede(student, *ede_schedule(0, epochs, binarization.ede_t_min, binarization.ede_t_max))

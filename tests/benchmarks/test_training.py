@@ -39,10 +39,11 @@ def workload() -> Workload:
     return Workload(params, configure(params.compute, CPU), images)
 
 
+@pytest.mark.parametrize("usual_layers", [False, True])
 @pytest.mark.parametrize("row", ["complete", "binary"])
-def test_both_loops_take_the_same_step(workload, row):
+def test_both_loops_take_the_same_step(workload, row, usual_layers):
     ours = OurLoop(workload, "resnet20", row, batches=1)
-    usual = UsualEpoch(workload, "resnet20", row, batches=1, workers=0).loop
+    usual = UsualEpoch(workload, "resnet20", row, 1, workers=0, usual_layers=usual_layers).loop
     student = ours.task.model
     before = {name: value.clone() for name, value in student.named_parameters()}
     batch = next(workload.our_batches().batches(0))
@@ -60,7 +61,7 @@ def test_an_epoch_is_compared_in_both_rows(workload):
     result = epoch.measure(workload, "resnet20", rounds=2, batches=2)
     assert result.keys() == {"complete", "binary"}
     for row in result.values():
-        assert row["images"].keys() == {"ours", "usual"}
+        assert row["images"].keys() == {"ours", "usual", "usual, its own layers"}
         wall = row["ratio"]["ours"]["wall"]
         assert 0 < wall["min"] <= wall["median"] <= wall["max"]
 
