@@ -25,7 +25,7 @@ FEW = {
 
 
 def test_one_row_runs_by_name_and_the_root_pipeline_stays_out_of_it(tmp_path):
-    clone = Clone(tmp_path / "clone", "reports/cifar10/params.yaml", FEW, "seeds: [1, 2, 3]")
+    clone = Clone(tmp_path / "clone", "reports/cifar10/params.yaml", FEW)
     pipeline = "reports/cifar10/dvc.yaml"
     ran = clone.repro(f"{pipeline}:evaluate-tuned@resnet20-complete-1")
     assert ran == {

@@ -30,7 +30,7 @@ ROWS = (
 
 @pytest.fixture
 def clone(tmp_path) -> Clone:
-    return Clone(tmp_path / "clone", "params.yaml", TINY, "seeds: [1, 2]")
+    return Clone(tmp_path / "clone", "params.yaml", TINY)
 
 
 def metrics_of(clone: Clone, row: str) -> dict:

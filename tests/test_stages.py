@@ -11,7 +11,8 @@ import yaml
 
 from pipeline.errors import UserError, run
 from pipeline.training.objective import LOSSES
-from tests.conftest import ROOT, stage_command
+from tests.clone import Clone
+from tests.conftest import ROOT, read_yaml, stage_command
 
 STAGES = {
     "prepare": "manifest.json",
@@ -141,3 +142,15 @@ def test_the_launcher_is_left_to_the_shell(file):
         launched = words(BDBNN_LAUNCH="torchrun --standalone --nproc-per-node=2")
         assert launched[:4] == ["torchrun", "--standalone", "--nproc-per-node=2", "-m"], name
         assert launched[4:] == words()[2:], name
+
+
+def test_the_whole_cifar10_table_is_two_files_away(tmp_path):
+    clone = Clone(tmp_path / "clone", "reports/cifar10/params.yaml", {})
+    for name in ("cells.yaml", "params.yaml"):
+        full = clone.folder / "reports/cifar10/full" / name
+        measured = clone.folder / "reports/cifar10" / name
+        assert read_yaml(full).keys() == read_yaml(measured).keys()
+        shutil.copy(full, measured)
+    listed = clone.run("dvc", "stage", "list", "--name-only", "reports/cifar10/dvc.yaml")
+    cells = 3 * 3
+    assert len(listed.split()) == 1 + 7 * cells + 7 * cells + 1

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def workload() -> Workload:
     """Sixteen images of 16x16 pixels in batches of eight, eager, WDM as the usual loop has it."""
-    params = load_params(ROOT / "reports/cifar10/params.yaml")
+    params = load_params(ROOT / "reports/cifar10/full/params.yaml")
     changes = {
         "compute": {"compile": "off", "threads": 1},
         "student": {"batch_size": 8},
