@@ -62,12 +62,14 @@ def configure(compute: Compute, device: torch.device) -> Arithmetic:
     """
     if compute.threads:
         torch.set_num_threads(compute.threads)
-    if compute.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(compute.deterministic)
-    torch.backends.cudnn.benchmark = not compute.deterministic
     cuda = device.type == "cuda"
     if cuda:
+        # Not on a CPU: what is used here is deterministic there anyway, and the call imports
+        # torch's compiler, which takes seconds.
+        if compute.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(compute.deterministic)
+        torch.backends.cudnn.benchmark = not compute.deterministic
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     on_cuda = {"auto": cuda, "on": True, "off": False}

@@ -72,7 +72,6 @@ def _restore_torch():
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 def written(folder):

@@ -107,7 +107,7 @@ class End(NamedTuple):
 @pytest.fixture
 def run_here(monkeypatch, capsys) -> Callable[..., End]:
     """Runs a stage in this process and in a folder, and tells how it ended."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads = torch.get_num_threads()
     monkeypatch.delenv("DVC_ROOT", raising=False)
 
     def call(stage: str, folder: Path, *given: object) -> End:
@@ -122,4 +122,3 @@ def run_here(monkeypatch, capsys) -> Callable[..., End]:
 
     yield call
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)

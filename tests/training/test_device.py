@@ -78,15 +78,20 @@ def test_bfloat16_and_channels_last_on_demand():
     assert (described["precision"], described["channels_last"]) == ("bfloat16", True)
 
 
+def test_threads_are_applied():
+    configure(compute(threads=1), CPU)
+    assert torch.get_num_threads() == 1
+
+
+@needs_cuda
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_determinism_and_threads_are_applied(monkeypatch, deterministic):
+def test_determinism_is_applied(monkeypatch, deterministic):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    arithmetic = configure(compute(deterministic=deterministic, threads=1), CPU)
+    arithmetic = configure(compute(deterministic=deterministic), torch.device("cuda", 0))
     assert arithmetic.deterministic is deterministic
     assert torch.are_deterministic_algorithms_enabled() is deterministic
     assert torch.backends.cudnn.benchmark is not deterministic
     assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is deterministic
-    assert torch.get_num_threads() == 1
 
 
 def test_no_threads_named_leaves_torchs_default():
