@@ -116,6 +116,9 @@ class Mimicking(Section):
     form: Literal["quantile", "softmax", "released"]
     temperature: PositiveFloat
     """Of the form `softmax`."""
+    sort_every: PositiveInt
+    """Of the form `quantile`: steps for which the ranks of the student's weights are kept; also
+    renewed at the start of each epoch."""
 
 
 class Distillation(Section):

@@ -9,6 +9,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from pipeline.errors import UserError
+from pipeline.losses.products import dot
 from pipeline.params import parse_targets
 
 
@@ -25,8 +26,8 @@ class _Kurtosis(Function):
         centred = weight - mean
         power = centred.square()
         m2 = power.mean()
-        m3 = (power * centred).mean()
-        m4 = power.square_().mean()
+        m3 = dot(power, centred) / weight.numel()
+        m4 = dot(power, power) / weight.numel()
         n = weight.numel()
         s4 = (m2 * (n / (n - 1))).square()
         ctx.save_for_backward(centred, m2, m3, m4, s4)

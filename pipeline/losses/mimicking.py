@@ -3,17 +3,20 @@
 METHOD knows three readings of it; each loss is the sum over the layers (as the released code adds
 them) of a term of one layer's weights, student w_s and teacher w_t, given as lists in the same
 order. The teacher never changes, so what depends on it alone is computed once, by
-`prepare_teacher`.
+`prepare_teacher`; the form `quantile` also needs the student's ranks, by `pair_by_rank`.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
+from pipeline.losses.products import dot
 from pipeline.losses.ranks import values_of_equal_rank
 
 Form = Literal["quantile", "softmax", "released"]
@@ -43,6 +46,24 @@ def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -
     return tuple((weight.exp(), (weight.exp() * weight).mean()) for weight in weights)
 
 
+def pair_by_rank(student: Sequence[Tensor], teacher: Prepared) -> Prepared:
+    """What `mimicking_loss` needs of the teacher in the form `quantile`.
+
+    Sorting is what this form costs. A step moves weights little, so their ranks may be kept for
+    some steps: until they are renewed the loss is that of another pairing of the same weights,
+    never below the one by rank, and its gradient draws each weight to where its last rank belongs.
+
+    Args:
+        student: latent weights of each layer.
+        teacher: from `prepare_teacher`, form `quantile`.
+
+    Returns:
+        For each layer, in the student's shape, the teacher's weight of each weight's rank.
+    """
+    sorted_weights = [weights for (weights,) in teacher]
+    return tuple((paired,) for paired in values_of_equal_rank(student, sorted_weights))
+
+
 def mimicking_loss(
     student: Sequence[Tensor], teacher: Prepared, form: Form, temperature: float
 ) -> Tensor:
@@ -50,7 +71,8 @@ def mimicking_loss(
 
     Args:
         student: latent weights of each layer (filters, channels, height, width).
-        teacher: from `prepare_teacher`, same form and temperature.
+        teacher: from `prepare_teacher`, same form and temperature; for `quantile` then from
+            `pair_by_rank`.
         form: `quantile`, `softmax` or `released`; see `quantile_distance`, `softmax_divergence`,
             `released_term`.
         temperature: T of the form `softmax`.
@@ -58,9 +80,6 @@ def mimicking_loss(
     Returns:
         0-d tensor.
     """
-    if form == "quantile":
-        sorted_weights = [weights for (weights,) in teacher]
-        teacher = tuple((each,) for each in values_of_equal_rank(student, sorted_weights))
     terms: dict[Form, Callable[..., Tensor]] = {
         "quantile": quantile_distance,
         "softmax": partial(softmax_divergence, temperature=temperature),
@@ -82,7 +101,23 @@ def quantile_distance(student: Tensor, teacher: Tensor) -> Tensor:
         student: weights of any shape.
         teacher: for each of them the teacher's weight of the same rank, same shape.
     """
-    return F.mse_loss(student, teacher)
+    return _MeanSquaredDifference.apply(student, teacher)
+
+
+class _MeanSquaredDifference(Function):
+    """F.mse_loss without gradient for the target, in half of its time."""
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
+        difference = student - teacher
+        ctx.save_for_backward(difference)
+        return dot(difference, difference) / difference.numel()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (difference,) = ctx.saved_tensors
+        return difference * (2 * gradient / difference.numel()), None
 
 
 def softmax_divergence(

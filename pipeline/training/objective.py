@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from pipeline.errors import UserError
 from pipeline.losses.distillation import distillation_loss
 from pipeline.losses.kurtosis import kurtosis_loss, layer_targets
-from pipeline.losses.mimicking import mimicking_loss, prepare_teacher
+from pipeline.losses.mimicking import Prepared, mimicking_loss, pair_by_rank, prepare_teacher
 from pipeline.models.layers import mimicked_convolutions, regularized_convolutions
 from pipeline.params import Params
 
@@ -71,6 +71,8 @@ class Objective:
                         f"{shapes[1]} in the teacher"
                     )
             self._mimicking = [layer.weight for layer in student.values()]
+            self._pairing_epoch: int | None = None
+            self._pairing_age = 0
             self._mimicked = prepare_teacher(
                 [source[name].weight for name in student],
                 params.mimicking.form,
@@ -112,11 +114,24 @@ class Objective:
                 case "mimicking":
                     terms[name] = mimicking_loss(
                         self._mimicking,
-                        self._mimicked,
+                        self._paired(epoch),
                         self._params.mimicking.form,
                         self._params.mimicking.temperature,
                     )
         return terms
+
+    def _paired(self, epoch: int) -> Prepared:
+        """What the teacher contributes to WDM; the ranks are renewed every so many calls.
+
+        Also in the first of each epoch, so that a resumed training knows them.
+        """
+        if self._params.mimicking.form != "quantile":
+            return self._mimicked
+        if epoch != self._pairing_epoch or self._pairing_age == self._params.mimicking.sort_every:
+            self._pairing = pair_by_rank(self._mimicking, self._mimicked)
+            self._pairing_epoch, self._pairing_age = epoch, 0
+        self._pairing_age += 1
+        return self._pairing
 
     def total(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         """Weighted sum of `terms`, 0-d."""

@@ -1,9 +1,10 @@
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 
-from pipeline.losses.mimicking import mimicking_loss, prepare_teacher
+from pipeline.losses.mimicking import Prepared, mimicking_loss, pair_by_rank, prepare_teacher
 
 FORMS = ["quantile", "softmax", "released"]
 SHAPES = [(4, 3, 2, 2), (2, 5, 1, 1), (3, 2, 3, 3)]
@@ -18,18 +19,25 @@ def layer(*values: float) -> torch.Tensor:
     return torch.tensor(values).reshape(1, -1, 1, 1)
 
 
+def paired(
+    student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], form: str, temperature: float
+) -> Prepared:
+    prepared = prepare_teacher(teacher, form, temperature)
+    return pair_by_rank(student, prepared) if form == "quantile" else prepared
+
+
 def loss_of(student: torch.Tensor, teacher: torch.Tensor, form: str, temperature: float) -> float:
-    prepared = prepare_teacher([teacher], form, temperature)
+    prepared = paired([student], [teacher], form, temperature)
     return mimicking_loss([student], prepared, form, temperature).item()
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_gradcheck(form: str) -> None:
-    teacher = prepare_teacher(layers(1), form, 6.0)
     student = tuple(weight.requires_grad_() for weight in layers(0))
+    teacher = layers(1)
 
     def loss(*student: torch.Tensor) -> torch.Tensor:
-        return mimicking_loss(student, teacher, form, 6.0)
+        return mimicking_loss(student, paired(student, teacher, form, 6.0), form, 6.0)
 
     assert torch.autograd.gradcheck(loss, student)
 
@@ -38,7 +46,7 @@ def test_gradcheck(form: str) -> None:
 def test_layers_add_up(form: str) -> None:
     student, teacher = layers(0), layers(1)
 
-    together = mimicking_loss(student, prepare_teacher(teacher, form, 2.0), form, 2.0)
+    together = mimicking_loss(student, paired(student, teacher, form, 2.0), form, 2.0)
 
     one_by_one = sum(loss_of(s, t, form, 2.0) for s, t in zip(student, teacher, strict=True))
     assert together.item() == pytest.approx(one_by_one)
@@ -47,7 +55,7 @@ def test_layers_add_up(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_the_teacher_gets_no_gradient_and_an_equal_student_no_loss(form: str) -> None:
     teacher = [weight.requires_grad_() for weight in layers(1)]
-    prepared = prepare_teacher(teacher, form, 6.0)
+    prepared = paired(teacher, teacher, form, 6.0)
     assert not any(tensor.requires_grad for layer in prepared for tensor in layer)
     assert mimicking_loss(teacher, prepared, form, 6.0).item() == pytest.approx(0, abs=1e-12)
 
@@ -57,6 +65,8 @@ def test_quantile_by_hand() -> None:
     student = layer(3.0, -1.0, 2.0).requires_grad_()
     teacher = prepare_teacher([layer(5.0, 0.0, 4.0)], "quantile", 1.0)
     assert teacher[0][0].tolist() == [0, 4, 5]
+    teacher = pair_by_rank([student], teacher)
+    assert teacher[0][0].flatten().tolist() == [5, 0, 4]
 
     loss = mimicking_loss([student], teacher, "quantile", 1.0)
     loss.backward()
@@ -64,6 +74,16 @@ def test_quantile_by_hand() -> None:
     assert loss.item() == pytest.approx(3)
     expected = torch.tensor([2 / 3 * -2, 2 / 3 * -1, 2 / 3 * -2])
     torch.testing.assert_close(student.grad.flatten(), expected)
+
+
+def test_kept_ranks_never_lower_the_quantile_loss() -> None:
+    student, teacher = layers(0), layers(1)
+    kept = paired(student, teacher, "quantile", 1.0)
+    moved = [weight + 0.1 * torch.randn_like(weight) for weight in student]
+    renewed = paired(moved, teacher, "quantile", 1.0)
+    exact = mimicking_loss(moved, renewed, "quantile", 1.0)
+    stale = mimicking_loss(moved, kept, "quantile", 1.0)
+    assert exact < stale < 1.5 * exact
 
 
 def test_quantile_is_about_the_distribution_alone() -> None:

@@ -86,6 +86,20 @@ def test_weights_are_read_at_each_call(teacher):
     assert after["mimicking"] > before["mimicking"]
 
 
+def test_ranks_are_kept_for_some_steps_of_an_epoch(teacher):
+    model = network(3)
+    kept = Objective(LOSSES, tiny_params({"mimicking.sort_every": 2}), model, teacher)
+    renewed = Objective(LOSSES, tiny_params({"mimicking.sort_every": 1}), model, teacher)
+    stale = []
+    for epoch in (0, 0, 0, 1):
+        difference = terms(kept, epoch)["mimicking"] - terms(renewed, epoch)["mimicking"]
+        stale.append(difference.item() > 0)
+        with torch.no_grad():
+            for layer in mimicked_convolutions(model).values():
+                layer.weight.copy_(layer.weight.flatten().flip(0).view_as(layer.weight))
+    assert stale == [False, True, False, False]
+
+
 def test_losses_over_weights_reach_the_weights(student, teacher):
     objective = Objective(LOSSES, tiny_params(), student, teacher)
     found = terms(objective)
