@@ -7,22 +7,20 @@ from benchmarks.paired import Contender, interleave, rate, ratio
 from benchmarks.workload import OurLoop, UsualEpoch, Workload
 from pipeline.losses.mimicking import Form
 
-STEPS = 2
-"""Of a measurement of the step."""
-
 
 def measure(workload: Workload, rounds: int) -> dict[str, Any]:
     """Time of both losses with their gradient, for each form of WDM, and its share of our step.
 
     The step is that of the row complete, in the form of WDM that `params` names; beside ours the
-    usual loop's losses, in its form.
+    usual loop's losses, in its form. A measurement takes as many steps as ranks are kept for.
     """
-    forms = {form: _loop(workload, form) for form in get_args(Form)}
+    steps = workload.params.mimicking.sort_every
+    forms = {form: _loop(workload, form, steps) for form in get_args(Form)}
     step = forms[workload.params.mimicking.form]
-    usual = UsualEpoch(workload, "resnet18", "complete", 1, workers=0, usual_layers=False)
-    contenders = {"step": Contender(step.epoch, STEPS)}
-    contenders |= {form: Contender(loop.weight_terms, 1) for form, loop in forms.items()}
-    contenders["usual"] = Contender(usual.weight_terms, 1)
+    usual = UsualEpoch(workload, "resnet18", "complete", steps, workers=0, usual_layers=False)
+    contenders = {"step": Contender(step.epoch, steps)}
+    contenders |= {form: Contender(loop.weight_terms, steps) for form, loop in forms.items()}
+    contenders["usual"] = Contender(usual.weight_terms, steps)
     samples = interleave(contenders, rounds, workload.arithmetic.device)
     return {
         "steps": {name: rate(samples[name]) for name in contenders},
@@ -30,7 +28,7 @@ def measure(workload: Workload, rounds: int) -> dict[str, Any]:
     }
 
 
-def _loop(workload: Workload, form: Form) -> OurLoop:
+def _loop(workload: Workload, form: Form, steps: int) -> OurLoop:
     mimicking = workload.params.mimicking.model_copy(update={"form": form})
     params = workload.params.model_copy(update={"mimicking": mimicking})
-    return OurLoop(replace(workload, params=params), "resnet18", "complete", STEPS)
+    return OurLoop(replace(workload, params=params), "resnet18", "complete", steps)

@@ -157,12 +157,13 @@ class OurLoop:
         self._trainer.train_epoch(next(self._epochs), Interruption())
 
     def weight_terms(self) -> None:
-        """Kurtosis loss and WDM of one step, and their gradient."""
+        """Kurtosis loss and WDM of as many steps as an epoch has, and their gradient."""
         logits = torch.zeros(1, CLASSES, device=self._device)
         label = torch.zeros(1, dtype=torch.int64, device=self._device)
         objective = self.task.objective
-        terms = objective.terms(logits, label, logits, self._start_epoch)
-        objective.total({name: terms[name] for name in ("kurtosis", "mimicking")}).backward()
+        for _ in range(self.task.params.debug.batches):
+            terms = objective.terms(logits, label, logits, self._start_epoch)
+            objective.total({name: terms[name] for name in ("kurtosis", "mimicking")}).backward()
 
 
 class UsualEpoch:
@@ -203,5 +204,6 @@ class UsualEpoch:
         self.loop.train(itertools.islice(self._batches, self._count))
 
     def weight_terms(self) -> None:
-        """Kurtosis loss and WDM of one step, and their gradient."""
-        self.loop.weight_terms().backward()
+        """Kurtosis loss and WDM of as many steps as an epoch has, and their gradient."""
+        for _ in range(self._count):
+            self.loop.weight_terms().backward()

@@ -5,7 +5,7 @@ from html import escape
 
 from pipeline.params import Params
 from pipeline.reporting.context import agreed, data_note, parameter, shown, uses
-from pipeline.reporting.results import Results
+from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.rows import network_label
 from pipeline.reporting.sources import FileNote
 
@@ -36,10 +36,22 @@ def _about_seeds(results: Results) -> Iterator[str]:
     for network in results.networks:
         counts = {row.label: len(cells) for row, cells in results.rows(network) if cells}
         if set(counts.values()) == {1}:
-            yield f"{network_label(network)}: single seed. One seed proves nothing."
+            epochs = _epochs([cell for _, cells in results.rows(network) for cell in cells])
+            yield (
+                f"{network_label(network)}: {epochs}, one seed: shows the pipeline, not the method."
+            )
         elif len(set(counts.values())) > 1:
             listed = ", ".join(f"{label} {count}" for label, count in counts.items())
             yield f"{network_label(network)}: rows have different numbers of seeds ({listed})."
+
+
+def _epochs(cells: Sequence[Cell]) -> str:
+    """Epochs of the rows that are trained from the start."""
+    phases = [
+        cell.details.params["student" if cell.row.binary else "teacher"]["epochs"] for cell in cells
+    ]
+    fewest, most = min(phases), max(phases)
+    return f"{fewest} epochs" if fewest == most else f"{fewest} to {most} epochs"
 
 
 def _about_data(results: Results, notes: Sequence[FileNote]) -> Iterator[str]:

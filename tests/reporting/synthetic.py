@@ -13,6 +13,7 @@ from tests.conftest import ROOT, read_yaml
 
 PARAMS = read_yaml(ROOT / "params.yaml")
 PARAMS["kurtosis"]["target"] = 1.8
+PARAMS["teacher"]["epochs"] = 12
 PARAMS["finetune"]["epochs"] = 6
 PARAMS["student"]["epochs"] = 14
 CLASSES = [str(digit) for digit in range(10)]
