@@ -7,9 +7,16 @@ read as DVC reads and writes it, as YAML 1.2: in 1.1, which PyYAML reads, `off` 
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML, YAMLError
 
 from pipeline.errors import UserError
@@ -43,6 +50,19 @@ class Data(Section):
     """At most this many images of each of train and test, stratified; 0 takes all."""
 
 
+class Streaming(Section):
+    """Images that stay where they are, indexed by prepare and decoded while a network trains."""
+
+    resize: PositiveInt
+    """Shorter side in pixels before the central crop of evaluation, at least data.image_size."""
+    crop_scale_min: Annotated[float, Field(gt=0, le=1)]
+    """Share of the area of an image that a random resized crop has at least."""
+    unreadable: Literal["refuse", "skip"]
+    """What prepare does about images that cannot be decoded; either way it names them."""
+    statistics: Literal["measured", "imagenet"]
+    """Channel mean and std: of the training images, or those pretrained weights expect."""
+
+
 class Augmentation(Section):
     """Random changes to training images."""
 
@@ -54,10 +74,12 @@ class Augmentation(Section):
 class Network(Section):
     """What the architectures leave open."""
 
-    block: Literal["bireal", "plain"]
-    """ResNet-20: a skip around each convolution (`bireal`) or around each pair (`plain`)."""
+    block: Literal["bireal", "plain", "react"]
+    """A skip around each convolution (`bireal`), around each pair (`plain`, resnet20 alone), or
+    around each and with ReActNet's learned shifts and slopes (`react`, imagenet_resnet18 and 34
+    alone). The networks of one kind of block ignore it."""
     downsample: Literal["real", "binary"]
-    """ResNet-18: the 1x1 convolutions of the skips stay real (IR-Net) or are binary (RBNN)."""
+    """resnet18 alone: the 1x1 convolutions of the skips stay real (IR-Net) or are binary (RBNN)."""
 
 
 class Binarization(Section):
@@ -83,12 +105,22 @@ class Phase(Section):
     """Of SGD; Adam ignores it."""
     weight_decay: NonNegativeFloat
     schedule: Literal["cosine", "linear", "constant"]
+    decay: Literal["all", "convolutions"] = "all"
+    """Parameters under weight decay: every one, or the weights of convolutions alone."""
 
 
 class Student(Phase):
     """The schedule of the binary network, and what it starts from."""
 
     initialize: Literal["random", "teacher"]
+
+
+class Pretrained(Section):
+    """Where the weights of the networks `torchvision_*` come from, which are then not trained."""
+
+    weights: str
+    """`download` (torchvision's, of ImageNet), or a file: .pth or .safetensors. Environment
+    variables are expanded."""
 
 
 class Kurtosis(Section):
@@ -170,12 +202,19 @@ class Params(Section):
     """The whole of params.yaml."""
 
     data: Data
+    streaming: Streaming | None = None
+    """None: prepare decodes all images into memory, once."""
     augmentation: Augmentation
     network: Network
     binarization: Binarization
     teacher: Phase
     finetune: Phase
     student: Student
+    step_one: Student | None = None
+    """Of two: activations binary, weights real."""
+    step_two: Phase | None = None
+    """Of two: both binary, from the last weights of step one."""
+    pretrained: Pretrained | None = None
     cross_entropy: CrossEntropy
     kurtosis: Kurtosis
     distillation: Distillation
@@ -183,6 +222,31 @@ class Params(Section):
     compute: Compute
     evaluation: Evaluation
     debug: Debug
+
+    @model_validator(mode="after")
+    def _streams(self) -> Self:
+        if self.streaming is None:
+            return self
+        if self.data.source not in ("folders", "shards"):
+            raise ValueError(
+                f"data.source is {self.data.source!r}: with the section streaming it must be "
+                "folders or shards"
+            )
+        if self.streaming.resize < self.data.image_size:
+            raise ValueError(
+                f"streaming.resize is {self.streaming.resize}: must be at least data.image_size, "
+                f"{self.data.image_size}"
+            )
+        if self.augmentation.crop_padding:
+            raise ValueError(
+                f"augmentation.crop_padding is {self.augmentation.crop_padding}: must be 0 with "
+                "the section streaming, whose crops are random resized ones"
+            )
+        return self
+
+    def recorded(self) -> dict[str, Any]:
+        """As JSON beside a result: what is optional and at its default is left out."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 def load_params(path: Path) -> Params:
@@ -210,6 +274,8 @@ def load_params(path: Path) -> Params:
 
 def _problem(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"] if part not in ("float", "str"))
+    if not key:
+        return item["msg"].removeprefix("Value error, ")
     if item["type"] == "missing":
         return f"{key} is missing"
     if item["type"] == "extra_forbidden":

@@ -33,6 +33,14 @@ class Description(Section):
     """Trained with a debug switch on: no result."""
     params: dict[str, Any]
     provenance: dict[str, Any]
+    step: Literal["single", "one", "two"] = "single"
+    """Of two, `one` has real weights and `two` goes on from it."""
+    start: str | None = None
+    """Folder name of the cell that step two started from."""
+    distiller: str | None = None
+    """Folder name of the cell whose logits are distilled, if that is not the teacher."""
+    pretrained: bool = False
+    """Not trained here: its weights were read."""
 
 
 def save_trained(folder: Path, description: Description, best: State, last: State) -> None:
@@ -40,7 +48,8 @@ def save_trained(folder: Path, description: Description, best: State, last: Stat
     with atomic_folder(folder) as built:
         write_tensors(built / "best.safetensors", best)
         write_tensors(built / "last.safetensors", last)
-        write_json(built / "model.json", description.model_dump(mode="json"))
+        content = description.model_dump(mode="json", exclude_defaults=True)
+        write_json(built / "model.json", content)
 
 
 def load_description(folder: Path) -> Description:

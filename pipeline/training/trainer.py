@@ -32,6 +32,7 @@ from pipeline.training.distributed import World
 from pipeline.training.energy import energy_joules
 from pipeline.training.interruption import EXIT_CODE, Interruption
 from pipeline.training.objective import LOSSES, Objective
+from pipeline.training.optimizer import make_optimizer
 from pipeline.training.progress import Progress
 from pipeline.training.schedule import learning_rate
 from pipeline.training.teacher import Teacher
@@ -93,7 +94,7 @@ class Trainer:
         self._arithmetic = arithmetic
         self._world = world
         self._model = task.model
-        self._optimizer = _optimizer(task.phase, self._model)
+        self._optimizer = make_optimizer(task.phase, self._model)
         self._forward: nn.Module = self._model
         if world.size > 1:
             self._forward = DistributedDataParallel(
@@ -137,6 +138,15 @@ class Trainer:
             self._progress.epoch(row, timing["images_per_second"])
         outcome.last = _copy(self._model)
         return outcome
+
+    def judge(self) -> Outcome:
+        """The network as it is, judged on validation: one row of the curves, epoch 0."""
+        loss, top1 = mean_loss_and_top1(self._model, self._task.validation, self._arithmetic)
+        columns = ("learning_rate", "ede_t", "ede_k", "loss", *LOSSES, "train_top1", "sign_flips")
+        row = {"epoch": 0} | dict.fromkeys(columns)
+        row |= {"validation_loss": loss, "validation_top1": top1}
+        state = _copy(self._model)
+        return Outcome(state, state, 0, top1, History([row], self._kurtosis(0)))
 
     def _restore(self, scratch: Scratch) -> tuple[Outcome, int]:
         saved = self._world.broadcast(scratch.load() if self._world.is_main else None)
@@ -312,20 +322,6 @@ class Trainer:
             f"{self._task.cell}: interrupted in epoch {epoch + 1}; {epoch} finished epochs are "
             "saved, run again to go on"
         )
-
-
-def _optimizer(phase: Phase, model: nn.Module) -> torch.optim.Optimizer:
-    if phase.optimizer == "adam":
-        return torch.optim.Adam(
-            model.parameters(), phase.learning_rate, weight_decay=phase.weight_decay, fused=True
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        phase.learning_rate,
-        momentum=phase.momentum,
-        weight_decay=phase.weight_decay,
-        fused=True,
-    )
 
 
 def _limited(
