@@ -1,7 +1,8 @@
-"""Train a binary student with the losses of one row of the table.
+"""Train a binary student with the losses of one row of the table, in one step or in two.
 
-reads   the prepared data, TEACHER (its best epoch) and the sections student, binarization,
-        augmentation, network, compute and those of the LOSSES of the params
+reads   the prepared data, TEACHER and DISTILLER (their best epoch), START (its last epoch) and the
+        sections student (of two steps: step_one, step_two), binarization, augmentation, network,
+        compute and those of the LOSSES of the params
 writes  OUT/model.json, best.safetensors, last.safetensors
         RESULTS/curves, kurtosis, timing/<name of OUT>.csv, one row per epoch (and layer)
 """
@@ -21,6 +22,18 @@ def main() -> None:
     parser.add_argument("--row", required=True, help="name of the row")
     parser.add_argument("--losses", required=True, nargs="+", help=f"of {', '.join(LOSSES)}")
     parser.add_argument("--teacher", type=Path, required=True, help="folder of the teacher")
+    parser.add_argument(
+        "--distiller",
+        type=Path,
+        help="folder of the network whose logits are distilled; that of the teacher by default",
+    )
+    parser.add_argument(
+        "--step",
+        choices=("single", "one", "two"),
+        default="single",
+        help="one: activations binary, weights real; two: both, from START",
+    )
+    parser.add_argument("--start", type=Path, help="folder that step one wrote, for step two")
     arguments = parser.parse_args()
     places = Places(arguments.data, arguments.out, arguments.results)
     binarize_student(
@@ -31,6 +44,9 @@ def main() -> None:
         arguments.row,
         arguments.losses,
         arguments.teacher,
+        arguments.distiller,
+        arguments.step,
+        arguments.start,
     )
 
 

@@ -1,6 +1,8 @@
-"""Train the full-precision teacher.
+"""Train the full-precision teacher, or read it.
 
-reads   the prepared data and the sections teacher, augmentation, network, compute of the params
+reads   the prepared data and the sections teacher, augmentation, network, compute of the params; if
+        these have a section pretrained, a network torchvision_* is not trained: its weights are
+        read, and judged on validation
 writes  OUT/model.json, best.safetensors, last.safetensors
         RESULTS/curves, kurtosis, timing/<name of OUT>.csv, one row per epoch (and layer)
 """

@@ -1,13 +1,14 @@
 """The three trainings of the method: what starts from what, with which losses.
 
-teacher: a full-precision network from random weights, cross-entropy.
+teacher: a full-precision network from random weights, cross-entropy; or pretrained weights, read.
 finetune: the teacher goes on with the kurtosis loss, which makes its weights bimodal.
-binarize: a binary network, with the losses of its row of the table.
+binarize: a binary network, with the losses of its row of the table, in one step or in two.
 """
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import torch
@@ -18,8 +19,9 @@ from pipeline.data.prepared import Prepared, Split, load_prepared
 from pipeline.device import Arithmetic, configure, select_device
 from pipeline.errors import UserError
 from pipeline.models.architecture import NETWORKS, Architecture, build
+from pipeline.models.pretrained import PREFIX, load_pretrained
 from pipeline.models.saved import Description, load_description, load_trained, save_trained
-from pipeline.params import Augmentation, Binarization, Params, Phase
+from pipeline.params import Augmentation, Binarization, Params, Phase, Student
 from pipeline.provenance import provenance
 from pipeline.training.checkpoint import Scratch, fingerprint
 from pipeline.training.distributed import World, process_group
@@ -40,6 +42,9 @@ class Places:
     """Folder of `curves/`, `kurtosis/` and `timing/`."""
 
 
+Step = Literal["single", "one", "two"]
+
+
 @dataclass(frozen=True)
 class Plan:
     """One training, before any data is read."""
@@ -51,13 +56,27 @@ class Plan:
     phase: Phase
     binarization: Binarization | None
     start: Path | None
-    """Trained network whose best weights are the first ones; None: random."""
+    """Trained network whose weights are the first ones; None: random."""
     teacher: Path | None
-    """Trained network whose best weights and logits are mimicked."""
+    """Trained network whose best weights are mimicked."""
+    distiller: Path | None = None
+    """Trained network whose logits are distilled; None: those of the teacher."""
+    step: Step = "single"
+    pretrained: str | None = None
+    """Weights to read instead of training."""
+
+    @property
+    def first_weights(self) -> tuple[str, Literal["best", "last"]]:
+        """The option that names `start`, and which of its weights are taken.
+
+        Step two goes on from where step one ended. Source: METHOD [released].
+        """
+        return ("--start", "last") if self.step == "two" else ("--teacher", "best")
 
 
 def train_teacher(params: Params, places: Places, network: str, seed: int) -> None:
-    """Train the row `full-precision`."""
+    """Train the row `full-precision`, or read it if `params.pretrained` is about `network`."""
+    read = params.pretrained if network.startswith(PREFIX) else None
     plan = Plan(
         row="full-precision",
         seed=seed,
@@ -67,6 +86,7 @@ def train_teacher(params: Params, places: Places, network: str, seed: int) -> No
         binarization=None,
         start=None,
         teacher=None,
+        pretrained=read.weights if read else None,
     )
     _train(params, places, plan)
 
@@ -96,17 +116,53 @@ def binarize_student(
     row: str,
     losses: Sequence[str],
     teacher: Path,
+    distiller: Path | None = None,
+    step: Step = "single",
+    start: Path | None = None,
 ) -> None:
-    """Train a binary network with the losses of its row."""
+    """Train a binary network with the losses of its row.
+
+    Args:
+        params: Section `student` has the schedule of a single step, `step_one` and `step_two`
+            those of two.
+        places: Where to read and write.
+        network: What is trained.
+        seed: Of first weights, order and augmentation of the images.
+        row: Its name.
+        losses: Which take part.
+        teacher: Trained network whose weights are mimicked.
+        distiller: Trained network whose logits are distilled, of any architecture for the same
+            classes and images; the teacher if None.
+        step: `one` has binary activations and real weights; `two` starts from its last weights,
+            without its optimizer state.
+        start: What step one wrote; for step two only.
+
+    Raises:
+        UserError: `step` and `start` or the sections of `params` do not fit together; or a network
+            does not fit.
+    """
+    if (step == "two") != (start is not None):
+        found = "without --start" if start is None else f"with --start {start}"
+        raise UserError(f"--step is {step} {found}: two needs it, the others have no use for it")
+    phase = {"single": params.student, "one": params.step_one, "two": params.step_two}[step]
+    if phase is None:
+        raise UserError(f"--step is {step}: the section step_{step} is missing from the params")
+    binarization = params.binarization
+    if step == "one":
+        binarization = binarization.model_copy(update={"weights": False})
+    if isinstance(phase, Student) and phase.initialize == "teacher":
+        start = teacher
     plan = Plan(
         row=row,
         seed=seed,
         network=network,
         losses=tuple(losses),
-        phase=params.student,
-        binarization=params.binarization,
-        start=teacher if params.student.initialize == "teacher" else None,
+        phase=phase,
+        binarization=binarization,
+        start=start,
         teacher=teacher,
+        distiller=distiller if distiller != teacher else None,
+        step=step,
     )
     _train(params, places, plan)
 
@@ -122,7 +178,8 @@ def _train(params: Params, places: Places, plan: Plan) -> None:
             task, description = _task(cell, params, places, plan, prepared, arithmetic, world)
             key = _fingerprint(plan, description, prepared, arithmetic)
             with Scratch(cell, key, world) as scratch:
-                outcome = Trainer(task, arithmetic, world).run(scratch, interruption)
+                trainer = Trainer(task, arithmetic, world)
+                outcome = trainer.judge() if plan.pretrained else trainer.run(scratch, interruption)
                 if world.is_main:
                     _write(places, description, outcome)
                     scratch.clear()
@@ -158,14 +215,22 @@ def _task(
     )
     torch.manual_seed(plan.seed)
     model = build(architecture)
+    if plan.pretrained:
+        load_pretrained(model, plan.network, plan.pretrained)
     if plan.start is not None:
-        _check_same(architecture, plan.start, Architecture.model_fields.keys() - {"binarization"})
-        source, _ = load_trained(plan.start, "best")
+        option, which = plan.first_weights
+        twin = Architecture.model_fields.keys() - {"binarization"}
+        _check_same(architecture, option, plan.start, twin)
+        source, _ = load_trained(plan.start, which)
         model.load_state_dict(source.state_dict())
-    if plan.teacher is not None:
-        _check_same(architecture, plan.teacher, {"classes", "channels", "image_size"})
+    for option, folder in (("--teacher", plan.teacher), ("--distiller", plan.distiller)):
+        if folder is not None:
+            _check_same(architecture, option, folder, {"classes", "channels", "image_size"})
     model = arithmetic.place(model)
     teacher = arithmetic.place(load_trained(plan.teacher, "best")[0]) if plan.teacher else None
+    distiller = teacher
+    if plan.distiller is not None:
+        distiller = arithmetic.place(load_trained(plan.distiller, "best")[0])
 
     def batches(split: Split, augmentation: Augmentation | None) -> ResidentBatches:
         return ResidentBatches(
@@ -186,7 +251,7 @@ def _task(
     task = Task(
         cell=cell,
         model=model,
-        teacher=teacher,
+        teacher=distiller,
         objective=Objective(plan.losses, params, model, teacher),
         phase=plan.phase,
         params=params,
@@ -202,32 +267,39 @@ def _task(
         best_epoch=0,
         validation_top1=0.0,
         debug=bool(params.debug.batches or params.debug.overfit_one_batch),
-        params=params.model_dump(mode="json"),
+        params=params.recorded(),
         provenance=provenance(arithmetic),
+        step=plan.step,
+        start=plan.start.name if plan.start and plan.step == "two" else None,
+        distiller=plan.distiller.name if plan.distiller else None,
+        pretrained=plan.pretrained is not None,
     )
     return task, description
 
 
-def _check_same(architecture: Architecture, folder: Path, keys: Set[str]) -> None:
-    """The network in `folder` must agree with `architecture` in `keys`."""
+def _check_same(architecture: Architecture, option: str, folder: Path, keys: Set[str]) -> None:
+    """The network in `folder`, which `option` names, must agree with `architecture` in `keys`."""
     found = load_description(folder).architecture
     for key in sorted(keys):
         value, wanted = getattr(found, key), getattr(architecture, key)
         if value != wanted:
             raise UserError(
-                f"--teacher {folder}: its {key} is {value!r}, this network's is {wanted!r}"
+                f"{option} {folder}: its {key} is {value!r}, this network's is {wanted!r}"
             )
 
 
 def _fingerprint(
     plan: Plan, description: Description, prepared: Prepared, arithmetic: Arithmetic
 ) -> str:
-    sources = {path for path in (plan.start, plan.teacher) if path is not None}
+    sources = {path for path in (plan.teacher, plan.distiller) if path is not None}
+    weights = {path / "best.safetensors" for path in sources}
+    if plan.start is not None:
+        weights.add(plan.start / f"{plan.first_weights[1]}.safetensors")
     return fingerprint(
         description=description.model_dump(mode="json", exclude={"provenance"}),
         phase=plan.phase.model_dump(),
         data=prepared.manifest.checksums,
-        weights={str(path): sha256(path / "best.safetensors") for path in sorted(sources)},
+        weights={str(path): sha256(path) for path in sorted(weights)},
         arithmetic=str(arithmetic),
     )
 
@@ -236,7 +308,7 @@ def _write(places: Places, description: Description, outcome: Outcome) -> None:
     finished = description.model_copy(
         update={"best_epoch": outcome.best_epoch, "validation_top1": outcome.validation_top1}
     )
-    for table in vars(outcome.history):
-        rows = pd.DataFrame(getattr(outcome.history, table))
-        write_csv(places.results / table / f"{places.out.name}.csv", rows)
+    for table, rows in vars(outcome.history).items():
+        if rows:
+            write_csv(places.results / table / f"{places.out.name}.csv", pd.DataFrame(rows))
     save_trained(places.out, finished, outcome.best, outcome.last)
