@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipeline.errors import UserError, run
+from pipeline.params import load_params
 from pipeline.training.objective import LOSSES
 from tests.clone import Clone
 from tests.conftest import ROOT, read_yaml, stage_command
@@ -23,7 +24,8 @@ STAGES = {
     "report": "report.html",
 }
 """Each stage and something its help must name."""
-FILES = ["dvc.yaml", "reports/cifar10/dvc.yaml"]
+FILES = {"dvc.yaml": 7, "reports/cifar10/dvc.yaml": 7, "reports/imagenet/dvc.yaml": 10}
+"""Each pipeline and its number of trainings."""
 
 
 def help_of(stage, monkeypatch, capsys):
@@ -106,22 +108,34 @@ def test_every_training_depends_on_the_params_its_losses_read(file):
     rows = 0
     for name, stage in stages_of(file):
         module = re.search(r"-m stages\.(\w+)", stage["cmd"])[1]
-        if module not in phases:
+        if module not in phases or name == "pretrained":
             continue
+        phase = phases[module]
+        if step := re.search(r"--step (\w+)", stage["cmd"]):
+            phase = f"step_{step[1]}"
+        command = stage["cmd"].replace("${logit_losses}", "cross_entropy distillation")
         losses = {
             "teacher": ["cross_entropy"],
             "finetune": ["cross_entropy", "kurtosis"],
-            "binarize": re.findall(r"--losses ([a-z_ ]+)", stage["cmd"])[:1],
+            "binarize": re.findall(r"--losses ([a-z_ ]+)", command)[:1],
         }[module]
         losses = " ".join(losses).split()
         assert losses, name
         assert set(losses) <= set(LOSSES), name
-        read = {phases[module], "augmentation", "compute", "debug", "network", *losses}
+        read = {phase, "augmentation", "compute", "debug", "network", *losses}
         if module == "binarize":
             read.add("binarization")
         assert params_of(stage) == read, name
         rows += 1
-    assert rows == 7
+    assert rows == FILES[file]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_folder_a_command_names_is_an_input_or_an_output(file):
+    for name, stage in stages_of(file):
+        outs = [out if isinstance(out, str) else next(iter(out)) for out in stage["outs"]]
+        for folder in re.findall(r"(?:data|models)/\S+", stage["cmd"]):
+            assert folder in stage["deps"] + outs, name
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -133,7 +147,7 @@ def test_the_launcher_is_left_to_the_shell(file):
             assert re.match(r"python -m stages\.(prepare|evaluate|report) ", stage["cmd"]), name
             continue
         command = stage["cmd"].replace("\\$", "$")
-        command = "echo " + re.sub(r"\$\{item\.\w+\}", "x", command)
+        command = "echo " + re.sub(r"\$\{[\w.]+\}", "x", command)
 
         def words(command=command, **environment):
             return subprocess.check_output([shell, "-c", command], env=environment).decode().split()
@@ -142,6 +156,18 @@ def test_the_launcher_is_left_to_the_shell(file):
         launched = words(BDBNN_LAUNCH="torchrun --standalone --nproc-per-node=2")
         assert launched[:4] == ["torchrun", "--standalone", "--nproc-per-node=2", "-m"], name
         assert launched[4:] == words()[2:], name
+
+
+def test_the_whole_imagenet_table_is_two_files_away(tmp_path):
+    """Its parameters have a section more: pretrained."""
+    clone = Clone(tmp_path / "clone", "reports/imagenet/params.yaml", {})
+    for name in ("cells.yaml", "params.yaml"):
+        shutil.copy(ROOT / "reports/imagenet/full" / name, clone.folder / "reports/imagenet" / name)
+    load_params(clone.folder / "reports/imagenet/params.yaml")
+    listed = clone.run("dvc", "stage", "list", "--name-only", "reports/imagenet/dvc.yaml")
+    cells, pretrained = 2 * 3, 3
+    trained, evaluated = 10 * cells + pretrained, 7 * cells + pretrained
+    assert len(listed.split()) == 1 + trained + evaluated + 1
 
 
 def test_the_whole_cifar10_table_is_two_files_away(tmp_path):

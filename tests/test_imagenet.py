@@ -1,0 +1,55 @@
+"""The two-step pipeline of ImageNet: what reruns after a change."""
+
+import pytest
+
+from tests.clone import Clone, stages_run
+from tests.conftest import read_yaml, with_overrides, write_yaml
+
+FOLDER = "reports/imagenet"
+PIPELINE = f"{FOLDER}/dvc.yaml"
+OUTPUTS = f"""
+from dvc.repo import Repo
+for stage in Repo().stage.collect("{PIPELINE}"):
+    print(*(out.def_path.removeprefix("../../") for out in stage.outs))
+"""
+STEP_ONE, STEP_TWO = "complete-step-one@resnet18-1", "complete@resnet18-1"
+
+
+@pytest.fixture(scope="module")
+def as_if_run(tmp_path_factory) -> Clone:
+    """A clone in which DVC believes that every stage was run: its outputs are placeholders."""
+    clone = Clone(tmp_path_factory.mktemp("imagenet") / "clone", f"{FOLDER}/params.yaml", {})
+    for out in clone.run("python", "-c", OUTPUTS).split():
+        path = clone.folder / out
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(out)
+    clone.run("dvc", "commit", "--force", PIPELINE)
+    return clone
+
+
+def stale(clone: Clone, changes: dict) -> set[str]:
+    """The stages that other parameters make stale; those that follow wait for their outputs."""
+    path = clone.folder / FOLDER / "params.yaml"
+    before = path.read_text()
+    write_yaml(path, with_overrides(read_yaml(path), changes))
+    try:
+        output = clone.run("dvc", "repro", "--dry", PIPELINE)
+    finally:
+        path.write_text(before)
+    return {name.removeprefix(f"{PIPELINE}:") for name in stages_run(output)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, set()),
+        ({"step_two.learning_rate": 0.001}, {STEP_TWO}),
+        ({"step_one.learning_rate": 0.001}, {STEP_ONE}),
+        ({"student.learning_rate": 0.001}, {"binary@resnet18-1"}),
+        ({"mimicking.weight": 100.0}, {STEP_ONE, STEP_TWO}),
+        ({"kurtosis.target": 1.4}, {"finetune@resnet18-1", STEP_ONE, STEP_TWO}),
+    ],
+    ids=lambda value: next(iter(value), "nothing") if isinstance(value, dict) else "",
+)
+def test_what_a_changed_parameter_makes_stale(as_if_run, changes, expected):
+    assert stale(as_if_run, changes) == expected
