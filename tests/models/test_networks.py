@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import UserError
-from pipeline.models import resnet18, resnet20
+from pipeline.models import resnet18, resnet20, resnet_imagenet
 from pipeline.models.architecture import NETWORKS, Architecture, build
 from pipeline.models.binary import BinaryConv2d, set_ede
 from pipeline.models.layers import (
@@ -15,6 +15,8 @@ from pipeline.models.layers import (
     regularized_convolutions,
 )
 from tests.models.test_binary import binarization
+
+BINARY_NETWORKS = [name for name in NETWORKS if not name.startswith("torchvision_")]
 
 
 def architecture(network: str, **changes: object) -> Architecture:
@@ -55,6 +57,22 @@ def multiply_accumulates(model: nn.Module, images: torch.Tensor) -> int:
 
 def test_the_table_has_every_network() -> None:
     assert set(NETWORKS) == set(get_args(Architecture.model_fields["network"].annotation))
+
+
+@pytest.mark.parametrize(
+    ("network", "block", "allowed"),
+    [
+        ("resnet20", "react", "bireal or plain"),
+        ("resnet18", "react", "bireal or plain"),
+        ("vgg_small", "react", "bireal or plain"),
+        ("imagenet_resnet18", "plain", "bireal or react"),
+        ("imagenet_resnet34", "plain", "bireal or react"),
+    ],
+)
+def test_a_block_that_a_network_does_not_have(network: str, block: str, allowed: str) -> None:
+    message = f"network.block is '{block}': {network} allows {allowed}"
+    with pytest.raises(UserError, match=f"^{message}$"):
+        build(architecture(network, block=block))
 
 
 @pytest.mark.parametrize("block", ["bireal", "plain"])
@@ -110,7 +128,7 @@ def test_vgg_small_size(image_size: int, features: int) -> None:
 
 @pytest.mark.parametrize("image_size", [16, 32])
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", BINARY_NETWORKS)
 def test_twins_share_names_and_weights(network: str, channels: int, image_size: int) -> None:
     shared = {"channels": channels, "image_size": image_size, "classes": 7}
     real = build(architecture(network, **shared))
@@ -153,7 +171,7 @@ def test_module_names() -> None:
     assert {"conv1", "layer2.0.downsample.0", "layer2.0.downsample.1", "linear"} <= set(names)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", BINARY_NETWORKS)
 def test_one_step_moves_every_parameter(network: str) -> None:
     model = build(architecture(network, image_size=16, channels=1, binarization=binarization()))
     set_ede(model, 0.1, 10.0)
@@ -167,7 +185,7 @@ def test_one_step_moves_every_parameter(network: str) -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", BINARY_NETWORKS)
 def test_channels_last_computes_the_same(network: str) -> None:
     model = build(architecture(network, image_size=16, binarization=binarization())).eval()
     images = torch.randn(2, 3, 16, 16)
@@ -238,6 +256,8 @@ def test_compiles_to_one_graph_that_the_ede_schedule_keeps() -> None:
     model = nn.Sequential(
         resnet20.Block(3, 7, 2, bireal=True, binarization=chosen),
         resnet18.Block(7, 6, 2, binarization=chosen, downsample=chosen),
+        resnet_imagenet.Block(6, 5, 2, react=True, binarization=chosen),
+        resnet_imagenet.Block(5, 4, 2, react=False, binarization=chosen),
     )
     images = torch.randn(4, 3, 16, 16)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
