@@ -1,0 +1,100 @@
+"""Weights of torchvision's networks: those it publishes, or a file."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipeline.artifacts import read_tensors
+from pipeline.errors import UserError
+from pipeline.models.saved import State, load_state
+
+PREFIX = "torchvision_"
+"""Of the names of these networks."""
+TIMEOUT = 30
+"""Seconds in which the server must answer."""
+
+
+def load_pretrained(model: nn.Module, network: str, weights: str) -> None:
+    """Copy pretrained weights into `model`, in place; all of them, or none if something is wrong.
+
+    Args:
+        model: torchvision's ResNet-18 or ResNet-34.
+        network: its name, `torchvision_resnet18` or `torchvision_resnet34`.
+        weights: `download`: those that torchvision publishes, trained on ImageNet, which torch
+            keeps in its own cache ($TORCH_HOME). Else a file with a state_dict: .safetensors, or
+            of torch.save, read without running what it holds. Environment variables are expanded.
+
+    Raises:
+        UserError: the download fails; the file is missing or damaged; the weights are of another
+            architecture or number of classes.
+    """
+    if weights == "download":
+        source, state = _download(network.removeprefix(PREFIX))
+    else:
+        path = Path(os.path.expandvars(weights))
+        source, state = f"pretrained.weights: {path}", _read(path)
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name.endswith(".num_batches_tracked"):  # torchvision's own files do not have it
+            state.setdefault(name, tensor)
+    if "fc.bias" in state:
+        found, wanted = state["fc.bias"].numel(), expected["fc.bias"].numel()
+        if found != wanted:
+            raise UserError(f"{source}: is of {found} classes, the data has {wanted}")
+    load_state(model, state, source)
+
+
+def _download(name: str) -> tuple[str, State]:
+    """Where torchvision's weights come from, and the weights, from torch's cache if they are there.
+
+    They are written to the cache under another name, and renamed when whole and checked.
+    """
+    # Imported here: torchvision takes seconds, which a file need not wait for.
+    from torchvision.models import get_model_weights  # noqa: PLC0415
+
+    entry = get_model_weights(name).DEFAULT
+    try:
+        with _timeout():
+            state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except Exception as error:  # of the network, the disk, the hash, or reading the file
+        reason = str(getattr(error, "reason", error)).splitlines()[0]
+        raise UserError(
+            f"pretrained.weights is 'download': {entry.url} could not be had ({reason}); "
+            "name a file with these weights instead"
+        ) from None
+    return f"pretrained.weights: {entry.url}", state
+
+
+@contextmanager
+def _timeout() -> Iterator[None]:
+    """Let no connection wait longer than TIMEOUT; torch.hub takes no such argument."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _read(path: Path) -> State:
+    if not path.is_file():
+        raise UserError(f"pretrained.weights: {path}: no such file")
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # an unpickler can stumble over anything
+        raise UserError(
+            f"pretrained.weights: {path}: is damaged, or holds more than the tensors that "
+            "torch.load reads with weights_only=True"
+        ) from None
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items()
+    ):
+        raise UserError(f"pretrained.weights: {path}: is no state_dict, tensors by their names")
+    return state

@@ -1,0 +1,175 @@
+import argparse
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.artifacts import write_tensors
+from pipeline.errors import UserError
+from pipeline.models.architecture import build
+from pipeline.models.pretrained import load_pretrained
+from tests.models.test_networks import architecture
+
+NETWORK = "torchvision_resnet18"
+CACHED = "hub/checkpoints/resnet18-f37072fd.pth"
+"""Where torch keeps torchvision's weights below $TORCH_HOME."""
+
+
+def network(name: str = NETWORK, classes: int = 10) -> nn.Module:
+    return build(architecture(name, classes=classes, image_size=224))
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, torch.Tensor]:
+    """A state_dict as torchvision publishes it: without the counters of batch norms."""
+    torch.manual_seed(7)
+    state = network().state_dict()
+    return {name: value for name, value in state.items() if "num_batches" not in name}
+
+
+def assert_loaded(model: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    loaded = model.state_dict()
+    assert len(loaded) == 122
+    assert all(torch.equal(loaded[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("suffix", ["pth", "pt", "safetensors"])
+def test_a_file_is_read(tmp_path, published, suffix: str) -> None:
+    path = tmp_path / f"weights.{suffix}"
+    if suffix == "safetensors":
+        write_tensors(path, published)
+    else:
+        torch.save(published, path)
+    model = network()
+    load_pretrained(model, NETWORK, str(path))
+    assert_loaded(model, published)
+
+
+def test_counters_of_batch_norms_are_taken_where_there_are_any(tmp_path) -> None:
+    source, model = network(), network()
+    source(torch.randn(2, 3, 32, 32))
+    torch.save(source.state_dict(), tmp_path / "weights.pth")
+    load_pretrained(model, NETWORK, str(tmp_path / "weights.pth"))
+    assert_loaded(model, source.state_dict())
+    assert model.get_buffer("bn1.num_batches_tracked") == 1
+
+
+def test_environment_variables_are_expanded(tmp_path, published, monkeypatch) -> None:
+    torch.save(published, tmp_path / "weights.pth")
+    monkeypatch.setenv("WEIGHTS", str(tmp_path))
+    model = network()
+    load_pretrained(model, NETWORK, "$WEIGHTS/weights.pth")
+    assert_loaded(model, published)
+
+
+def corrupt(path: Path) -> None:
+    """Keep the first half."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def state_of(name: str, classes: int = 10) -> dict[str, torch.Tensor]:
+    return network(name, classes).state_dict()
+
+
+BAD_FILES = {
+    "missing": ("none.pth", lambda _: None, "none.pth: no such file"),
+    "folder": ("folder.pth", lambda path: path.mkdir(), "folder.pth: no such file"),
+    "text": ("text.pth", lambda path: path.write_text("404: Not Found"), "is damaged, or holds"),
+    "empty": ("empty.pth", lambda path: path.touch(), "is damaged, or holds more than the tensors"),
+    "code": (
+        "code.pth",
+        lambda path: torch.save({"args": argparse.Namespace(epochs=90)}, path),
+        "is damaged, or holds more than the tensors",
+    ),
+    "checkpoint": (
+        "checkpoint.pth",
+        lambda path: torch.save({"state_dict": {}, "epoch": 90}, path),
+        "is no state_dict, tensors by their names",
+    ),
+    "tensor": (
+        "tensor.pth",
+        lambda path: torch.save(torch.zeros(3), path),
+        "is no state_dict, tensors by their names",
+    ),
+    "half": (
+        "half.pth",
+        lambda path: (torch.save(state_of(NETWORK), path), corrupt(path)),
+        "is damaged, or holds more than the tensors",
+    ),
+    "half of safetensors": (
+        "half.safetensors",
+        lambda path: (write_tensors(path, state_of(NETWORK)), corrupt(path)),
+        "is not a readable safetensors file",
+    ),
+    "other depth": (
+        "resnet34.pth",
+        lambda path: torch.save(state_of("torchvision_resnet34"), path),
+        "holds another architecture: layer1.2.bn1.bias is (64,), the network has nothing",
+    ),
+    "other stem": (
+        "resnet18.safetensors",
+        lambda path: write_tensors(path, state_of("resnet18")),
+        "holds another architecture: bn2.bias is (512,), the network has nothing",
+    ),
+    "other classes": (
+        "classes.pth",
+        lambda path: torch.save(state_of(NETWORK, 1000), path),
+        "is of 1000 classes, the data has 10",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "write", "expected"), BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_a_bad_file_is_told_in_one_line(tmp_path, name: str, write, expected: str) -> None:
+    write(tmp_path / name)
+    model = network()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+
+    with pytest.raises(UserError) as raised:
+        load_pretrained(model, NETWORK, str(tmp_path / name))
+
+    line = str(raised.value)
+    assert str(tmp_path / name) in line
+    assert expected in line
+    assert "\n" not in line
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_weights_that_were_downloaded_before_are_read(tmp_path, published, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cached = tmp_path / CACHED
+    cached.parent.mkdir(parents=True)
+    torch.save(published, cached)
+    model = network()
+    load_pretrained(model, NETWORK, "download")
+    assert_loaded(model, published)
+
+    with pytest.raises(UserError, match=r"f37072fd\.pth: is of 10 classes, the data has 7"):
+        load_pretrained(network(classes=7), NETWORK, "download")
+
+
+def test_a_download_that_fails_is_told_in_one_line(tmp_path, monkeypatch) -> None:
+    """Through a proxy that refuses connections: no network is asked, and none need be there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    start = time.monotonic()
+
+    with pytest.raises(UserError) as raised:
+        load_pretrained(network(classes=1000), NETWORK, "download")
+
+    assert time.monotonic() - start < 10
+    line = str(raised.value)
+    assert line.startswith("pretrained.weights is 'download': https://download.pytorch.org/models/")
+    assert "Connection refused" in line
+    assert line.endswith("name a file with these weights instead")
+    assert "\n" not in line
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert socket.getdefaulttimeout() is None
