@@ -41,7 +41,7 @@ def load(location: Path) -> Source:
         classes=tuple(train.classes),
         train=in_memory(train.data, np.array(train.targets)),
         test=in_memory(test.data, np.array(test.targets)),
-        origin={
+        describe=lambda: {
             "package": "torchvision",
             "version": version("torchvision"),
             "archive": CIFAR10.filename,

@@ -27,5 +27,5 @@ def load(_location: Path) -> Source:
         classes=tuple(str(name) for name in digits.target_names),
         train=in_memory(pixels[train], labels[train]),
         test=in_memory(pixels[test], labels[test]),
-        origin={"package": "scikit-learn", "version": version("scikit-learn")},
+        describe=lambda: {"package": "scikit-learn", "version": version("scikit-learn")},
     )

@@ -4,15 +4,16 @@ Where only one of val/ and test/ exists it is the test set. Where both exist, te
 and val/ the validation split, taken whole: nothing is carved out of train/ then.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from pipeline.artifacts import sha256
+from pipeline.data.encoded import Encoded
 from pipeline.data.images import load_image
-from pipeline.data.source import Samples, Source, existing_folder
+from pipeline.data.source import Samples, Source, digest_of_lines, existing_folder
 from pipeline.errors import UserError
 
 
@@ -32,7 +33,7 @@ def load(location: Path) -> Source:
     classes = _classes(root / "train")
     for name in held_out:
         _check_same_classes(root, name, classes, _classes(root / name))
-    files = {name: _files(root / name, classes) for name in ("train", *held_out)}
+    files = {name: _files(root, name, classes) for name in ("train", *held_out)}
     splits = {name: _samples(root, listed) for name, listed in files.items()}
     everything = [path for listed in files.values() for path, _ in listed]
     return Source(
@@ -40,7 +41,7 @@ def load(location: Path) -> Source:
         train=splits["train"],
         test=splits[held_out[-1]],
         validation=splits["val"] if len(held_out) == 2 else None,
-        origin={"files": len(everything), "sha256": _digest(root, everything)},
+        describe=lambda: {"files": len(everything), "sha256": _digest(root, everything)},
     )
 
 
@@ -64,33 +65,37 @@ def _check_same_classes(
         raise UserError(f"{root / name}: has the class {', '.join(only_other)}, which train lacks")
 
 
-def _files(split: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+def _files(root: Path, split: str, classes: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Paths relative to `root`, and labels."""
     Image.init()
     suffixes = {suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN}
     files = []
     for label, name in enumerate(classes):
         of_class = sorted(
             path
-            for path in (split / name).rglob("*")
+            for path in (root / split / name).rglob("*")
             if path.suffix.lower() in suffixes
             and not path.name.startswith(".")
             and not path.is_dir()
         )
         if not of_class:
-            raise UserError(f"{split / name}: holds no image")
-        files += [(path, label) for path in of_class]
+            raise UserError(f"{root / split / name}: holds no image")
+        files += [(path.relative_to(root).as_posix(), label) for path in of_class]
     return files
 
 
-def _samples(root: Path, files: list[tuple[Path, int]]) -> Samples:
+def _samples(root: Path, files: list[tuple[str, int]]) -> Samples:
+    paths, labels = zip(*files, strict=True)
+    nowhere = np.full(len(files), -1)
+    encoded = Encoded(root, pa.array(paths, pa.string()), nowhere, nowhere)
+
     def load_file(index: int) -> Image.Image:
-        path, _ = files[index]
-        return load_image(str(path), path.read_bytes())
+        ((_, content),) = encoded.read([index])
+        return load_image(str(root / paths[index]), content)
 
-    return Samples(np.array([label for _, label in files], np.int64), load_file)
+    return Samples(np.array(labels, np.int64), load_file, encoded)
 
 
-def _digest(root: Path, paths: list[Path]) -> str:
+def _digest(root: Path, paths: list[str]) -> str:
     """SHA-256 of the lines `sha256sum` would print for all files in sorted order."""
-    lines = sorted((path.relative_to(root).as_posix(), sha256(path)) for path in paths)
-    return hashlib.sha256("".join(f"{sum_}  {name}\n" for name, sum_ in lines).encode()).hexdigest()
+    return digest_of_lines((path, sha256(root / path)) for path in paths)

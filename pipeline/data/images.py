@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 from pipeline.errors import UserError
 
 
-def load_image(name: str, content: bytes) -> Image.Image:
+def load_image(name: str, content: bytes | UserError) -> Image.Image:
     """Decode an image of any format and mode that Pillow reads.
 
     The EXIF orientation is applied, transparent pixels are laid over white, 16-bit samples keep
@@ -16,7 +16,7 @@ def load_image(name: str, content: bytes) -> Image.Image:
 
     Args:
         name: what an error calls the image.
-        content: the bytes of the file.
+        content: the bytes of the file, or why there are none, which is raised.
 
     Returns:
         An image of mode `L` or `RGB`, 8 bits a sample.
@@ -24,6 +24,8 @@ def load_image(name: str, content: bytes) -> Image.Image:
     Raises:
         UserError: the bytes are no image, or a truncated one, or samples are not 8 or 16 bits.
     """
+    if isinstance(content, UserError):
+        raise content
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()

@@ -9,7 +9,7 @@ from pydantic import JsonValue, ValidationError
 
 from pipeline.artifacts import atomic_folder, read_array, sha256, write_array, write_json
 from pipeline.errors import UserError
-from pipeline.params import Section
+from pipeline.params import Section, Streaming
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -40,6 +40,16 @@ class Manifest(Section):
     """Likewise, the population standard deviation."""
     checksums: dict[str, str]
     """SHA-256 of each file beside the manifest."""
+
+
+class StreamedManifest(Manifest):
+    """What an index holds, and how its images are read and cropped."""
+
+    location: str
+    """Folder of the images as params.yaml names it."""
+    streaming: Streaming
+    unreadable: tuple[str, ...]
+    """Images that are left out because they cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -94,28 +104,47 @@ def write_prepared(
 def channel_statistics(*images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and population standard deviation of each channel, pixel values scaled to [0, 1].
 
-    Computed from integer histograms, so that neither order nor number of images costs precision.
-
     Args:
         images: uint8 arrays (N, C, H, W) with the same C.
     """
+    counts = np.zeros((images[0].shape[1], 256), np.int64)
+    for each in images:
+        for channel in range(len(counts)):
+            counts[channel] += np.bincount(each[:, channel].ravel(), minlength=256)
+    return statistics_of_counts(counts)
+
+
+def statistics_of_counts(counts: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and population standard deviation of each channel, pixel values scaled to [0, 1].
+
+    Computed from integer histograms, so that neither order nor number of images costs precision.
+
+    Args:
+        counts: int64 (C, 256), pixels of each value.
+    """
     values = np.arange(256, dtype=np.float64) / 255
     means, stds = [], []
-    for channel in range(images[0].shape[1]):
-        counts = sum(np.bincount(each[:, channel].ravel(), minlength=256) for each in images)
-        mean = np.average(values, weights=counts)
+    for of_channel in counts:
+        mean = np.average(values, weights=of_channel)
         means.append(float(mean))
-        stds.append(float(np.sqrt(np.average((values - mean) ** 2, weights=counts))))
+        stds.append(float(np.sqrt(np.average((values - mean) ** 2, weights=of_channel))))
     return tuple(means), tuple(stds)
 
 
 def load_manifest(folder: Path) -> Manifest:
-    """Read manifest.json of a prepared folder; a missing or malformed one is a UserError."""
+    """Read manifest.json of a prepared folder, a StreamedManifest if it is that of an index.
+
+    Raises:
+        UserError: it is missing or malformed.
+    """
     path = folder / "manifest.json"
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run the stage prepare first") from error
+    kind = StreamedManifest if b'"streaming"' in content else Manifest
+    try:
+        return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -133,8 +162,13 @@ def load_prepared(folder: Path) -> Prepared:
     def load_split(name: SplitName) -> Split:
         images, labels = folder / f"{name}_images.npy", folder / f"{name}_labels.npy"
         for path in (images, labels):
-            if path.is_file() and sha256(path) != manifest.checksums.get(path.name):
-                raise UserError(f"{path}: differs from its checksum in manifest.json")
+            check_sum(path, manifest)
         return Split(read_array(images), read_array(labels))
 
     return Prepared(load_split("train"), load_split("validation"), load_split("test"), manifest)
+
+
+def check_sum(path: Path, manifest: Manifest) -> None:
+    """Refuse a file beside the manifest, if it is there, that differs from its checksum."""
+    if path.is_file() and sha256(path) != manifest.checksums.get(path.name):
+        raise UserError(f"{path}: differs from its checksum in manifest.json")

@@ -9,6 +9,7 @@ writes into the schema, else classes are called by their numbers.
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from pipeline.artifacts import sha256
+from pipeline.data.encoded import Encoded, damaged, image_column, known_column
 from pipeline.data.images import load_image
 from pipeline.data.source import Samples, Source, existing_folder
 from pipeline.errors import UserError
 
-IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 
@@ -41,7 +42,7 @@ def load(location: Path) -> Source:
         )
     splits = {name: [_Shard(path) for path in files[name]] for name in ("train", *held_out)}
     classes = _class_names(splits["train"])
-    samples = {name: _samples(shards, classes) for name, shards in splits.items()}
+    samples = {name: _samples(folder, shards, classes) for name, shards in splits.items()}
     for name, split in samples.items():
         absent = np.setdiff1d(np.arange(len(classes)), split.labels)
         if absent.size:
@@ -51,7 +52,7 @@ def load(location: Path) -> Source:
         train=samples["train"],
         test=samples[held_out[-1]],
         validation=samples["validation"] if len(held_out) == 2 else None,
-        origin={
+        describe=lambda: {
             "files": {
                 shard.path.name: sha256(shard.path)
                 for shards in splits.values()
@@ -71,37 +72,31 @@ def _files(folder: Path, split: str) -> list[Path]:
 
 
 class _Shard:
-    """One Parquet file in memory: encoded images, labels, class names if it tells them."""
+    """One Parquet file: labels, and class names if it tells them; images only when asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            file = pq.ParquetFile(path)
-            schema = file.schema_arrow
-            image = self._column(schema, IMAGE_COLUMNS)
-            label = self._column(schema, LABEL_COLUMNS)
-            self._check_types(schema, image, label)
-            table = file.read(columns=[f"{image}.bytes", label])
+            with pq.ParquetFile(path) as file:
+                schema, metadata = file.schema_arrow, file.metadata
+                self._image = image_column(path, schema)
+                label = known_column(path, schema, LABEL_COLUMNS)
+                self._check_types(schema, self._image, label)
+                labels = file.read(columns=[label])[label]
         except (pa.ArrowException, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path}: is not a whole Parquet file ({reason})") from error
-        if not table.num_rows:
+            raise damaged(path, error) from error
+        if not len(labels):
             raise UserError(f"{path}: has no rows")
-        if table[label].null_count:
-            raise UserError(f"{path}: {table[label].null_count} rows have no {label}")
-        self.images = table[image]
-        self.labels = table[label].to_numpy().astype(np.int64)
+        if labels.null_count:
+            raise UserError(f"{path}: {labels.null_count} rows have no {label}")
+        self.labels = labels.to_numpy().astype(np.int64)
+        groups = range(metadata.num_row_groups)
+        self.groups = np.repeat(groups, [metadata.row_group(each).num_rows for each in groups])
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         feature = features.get("info", {}).get("features", {}).get(label, {})
         self.class_names: tuple[str, ...] | None = tuple(feature.get("names", ())) or None
-
-    def _column(self, schema: pa.Schema, names: tuple[str, ...]) -> str:
-        for name in names:
-            if name in schema.names:
-                return name
-        raise UserError(
-            f"{self.path}: has no column {' or '.join(names)} (found {', '.join(schema.names)})"
-        )
+        self._images: pa.ChunkedArray | None = None
+        self._lock = threading.Lock()
 
     def _check_types(self, schema: pa.Schema, image: str, label: str) -> None:
         kind = schema.field(image).type
@@ -112,11 +107,17 @@ class _Shard:
             raise UserError(f"{self.path}: column {label} is {kind}, not integers")
 
     def load_row(self, row: int) -> Image.Image:
+        """The image of a row; all encoded images of the shard are kept in memory from now on."""
+        with self._lock:
+            if self._images is None:
+                try:
+                    table = pq.read_table(self.path, columns=[f"{self._image}.bytes"])
+                except (pa.ArrowException, OSError) as error:
+                    raise damaged(self.path, error) from error
+                self._images = table.flatten().column(0)
         name = f"{self.path} row {row}"
-        content = self.images[row]["bytes"].as_py()
-        if content is None:
-            raise UserError(f"{name}: has no image bytes")
-        return load_image(name, content)
+        content = self._images[row].as_py()
+        return load_image(name, content or UserError(f"{name}: has no image bytes"))
 
 
 def _class_names(train: list[_Shard]) -> tuple[str, ...]:
@@ -126,7 +127,7 @@ def _class_names(train: list[_Shard]) -> tuple[str, ...]:
     return tuple(str(number) for number in range(labels.size))
 
 
-def _samples(shards: list[_Shard], classes: tuple[str, ...]) -> Samples:
+def _samples(folder: Path, shards: list[_Shard], classes: tuple[str, ...]) -> Samples:
     for shard in shards:
         wrong = np.flatnonzero((shard.labels < 0) | (shard.labels >= len(classes)))
         if wrong.size:
@@ -140,4 +141,12 @@ def _samples(shards: list[_Shard], classes: tuple[str, ...]) -> Samples:
         shard = int(np.searchsorted(starts, index, side="right")) - 1
         return shards[shard].load_row(index - int(starts[shard]))
 
-    return Samples(np.concatenate([shard.labels for shard in shards]), load_row)
+    encoded = Encoded(
+        root=folder,
+        paths=pa.array(
+            np.repeat([shard.path.name for shard in shards], [len(each.labels) for each in shards])
+        ),
+        rows=np.concatenate([np.arange(shard.labels.size) for shard in shards]),
+        groups=np.concatenate([shard.groups for shard in shards]),
+    )
+    return Samples(np.concatenate([shard.labels for shard in shards]), load_row, encoded)

@@ -1,7 +1,8 @@
 """What every source of images offers, and the reading of its images."""
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from pipeline.data.encoded import Encoded
 from pipeline.data.images import fit
 from pipeline.errors import UserError
 
@@ -25,10 +27,12 @@ class Samples:
     Attributes:
         labels: int64 (N,), indices into the classes of the source.
         load: the image (mode `L` or `RGB`) at an index; raises a UserError that names it.
+        encoded: where the images are, if they are encoded somewhere.
     """
 
     labels: np.ndarray
     load: Callable[[int], Image.Image]
+    encoded: Encoded | None = None
 
     def decode(self, indices: np.ndarray, size: int) -> np.ndarray:
         """Images at `indices`, in that order, as uint8 (N, 3, size, size)."""
@@ -58,15 +62,28 @@ class Source:
         train: training images.
         validation: validation images where the data set brings its own, else None.
         test: test images.
-        origin: where the images come from, as JSON values: package and version, or the names of
-            files with their SHA-256.
+        describe: see `origin`; may read every byte.
     """
 
     classes: tuple[str, ...]
     train: Samples
     test: Samples
-    origin: dict[str, Any]
+    describe: Callable[[], dict[str, Any]]
     validation: Samples | None = None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Where the images come from, as JSON values.
+
+        Package and version, or the names of files with their SHA-256.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        try:
+            return self.describe()
+        except OSError as error:
+            raise UserError(f"{error.filename}: could not be read: {error.strerror}") from error
 
 
 def in_memory(pixels: np.ndarray, labels: np.ndarray) -> Samples:
@@ -79,3 +96,13 @@ def existing_folder(location: Path) -> Path:
     if not location.is_dir():
         raise UserError(f"{location}: no such folder (data.location)")
     return location
+
+
+def digest_of_lines(sums: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 of the lines `sha256sum` would print, sorted by name.
+
+    Args:
+        sums: names and their SHA-256.
+    """
+    lines = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(sums))
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,11 +1,10 @@
 """The table of sources: the place to add a data set."""
 
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.data import cifar10, digits, folders, shards
+from pipeline.data.location import resolve
 from pipeline.data.source import Source
 from pipeline.errors import UserError
 from pipeline.params import Data
@@ -35,18 +34,3 @@ def load_source(data: Data) -> Source:
             "at least two are needed"
         )
     return source
-
-
-def resolve(location: str) -> Path:
-    """Expand environment variables ($NAME and ${NAME}) in data.location.
-
-    Raises:
-        UserError: one of them is not set.
-    """
-    for plain, braced in re.findall(r"\$(?:(\w+)|\{([^}]*)\})", location):
-        if (plain or braced) not in os.environ:
-            raise UserError(
-                f"data.location is {location!r}: the environment variable "
-                f"{plain or braced} is not set"
-            )
-    return Path(os.path.expandvars(location))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.data.prepared import Split
+from pipeline.data.prepared import Split, SplitName
 from pipeline.data.source import Samples, Source
 from pipeline.errors import UserError
 from pipeline.params import Data
@@ -30,14 +30,14 @@ def stratified_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def split_source(source: Source, data: Data) -> tuple[Split, Split, Split]:
-    """Decode the train, validation and test split of a source.
+def choose(source: Source, data: Data) -> dict[SplitName, tuple[Samples, np.ndarray]]:
+    """Where in the source the images of the train, validation and test split are.
 
     data.limit bounds train (before validation is carved out of it), test, and validation where the
-    source brings its own. Images that are all grey get one channel, else all have three.
+    source brings its own.
 
     Raises:
-        UserError: a class is left without an image in a split, or an image cannot be decoded.
+        UserError: a class is left without an image in a split.
     """
     train = _limited(source.train, data.limit)
     if source.validation:
@@ -47,7 +47,7 @@ def split_source(source: Source, data: Data) -> tuple[Split, Split, Split]:
         carved = stratified_choice(labels, round(data.validation * labels.size), data.split_seed)
         held_out, validation, train = source.train, train[carved], np.delete(train, carved)
     test = _limited(source.test, data.limit)
-    parts = {
+    parts: dict[SplitName, tuple[Samples, np.ndarray]] = {
         "train": (source.train, train),
         "validation": (held_out, validation),
         "test": (source.test, test),
@@ -59,6 +59,18 @@ def split_source(source: Source, data: Data) -> tuple[Split, Split, Split]:
                 f"data.limit is {data.limit} and data.validation {data.validation}: "
                 f"no image of class {source.classes[absent[0]]} is left in {name}"
             )
+    return parts
+
+
+def split_source(source: Source, data: Data) -> tuple[Split, Split, Split]:
+    """Decode the train, validation and test split of a source, as `choose` divides it.
+
+    Images that are all grey get one channel, else all have three.
+
+    Raises:
+        UserError: a class is left without an image in a split, or an image cannot be decoded.
+    """
+    parts = choose(source, data)
     images = [samples.decode(chosen, data.image_size) for samples, chosen in parts.values()]
     channels = 1 if all(_is_grey(each) for each in images) else 3
     labelled = zip(images, parts.values(), strict=True)

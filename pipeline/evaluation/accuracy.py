@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.data.batches import ResidentBatches
+from pipeline.data.batches import Batches
 from pipeline.device import Arithmetic
 
 
@@ -45,9 +45,7 @@ class Score:
         return self.top5_correct / self.images
 
 
-def score(
-    model: nn.Module, batches: ResidentBatches, arithmetic: Arithmetic, classes: int
-) -> Score:
+def score(model: nn.Module, batches: Batches, arithmetic: Arithmetic, classes: int) -> Score:
     """Pass every image of `batches` through `model` once, in evaluation mode.
 
     Where processes share the batches, each gets the counts of all of them.
@@ -73,7 +71,7 @@ def score(
 
 
 def mean_loss_and_top1(
-    model: nn.Module, batches: ResidentBatches, arithmetic: Arithmetic
+    model: nn.Module, batches: Batches, arithmetic: Arithmetic
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats per image) and top-1 share: what validation needs of `score`."""
     sums = torch.zeros(3, dtype=torch.float64, device=arithmetic.device)
@@ -113,7 +111,7 @@ def bootstrap_interval(
 
 
 def _predictions(
-    model: nn.Module, batches: ResidentBatches, arithmetic: Arithmetic
+    model: nn.Module, batches: Batches, arithmetic: Arithmetic
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Logits float32 (B, classes) and labels int64 (B,) of each batch."""
     model.eval()

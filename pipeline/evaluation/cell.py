@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from pipeline.artifacts import write_json, write_tensors
-from pipeline.data.batches import ResidentBatches
-from pipeline.data.prepared import Manifest, Split, load_prepared
-from pipeline.device import configure, select_device
+from pipeline.data.batches import Batches, Normalization
+from pipeline.data.opening import Images, open_prepared
+from pipeline.data.prepared import Manifest
+from pipeline.device import Arithmetic, configure, select_device
 from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import bootstrap_interval, score
 from pipeline.evaluation.cost import cost
@@ -68,15 +69,15 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
     model, description = load_trained(places.model, "best")
     architecture = description.architecture
     reference = _load_reference(places.reference, places.model, architecture)
-    prepared = load_prepared(places.data)
-    manifest, test = prepared.manifest, prepared.test
+    images = open_prepared(places.data)
+    manifest = images.manifest
     _check_data(places, architecture, manifest)
 
     weights = _weights(model, description, reference)
     image_shape = (manifest.channels, manifest.image_size, manifest.image_size)
     spent = cost(model, image_shape)
-    maps = _feature_maps(model, test, manifest, params.evaluation.feature_map_image)
-    batches = _batches(test, manifest, arithmetic.device, arithmetic.channels_last)
+    maps = _feature_maps(model, images, params.evaluation.feature_map_image)
+    batches = _batches(images, arithmetic)
     best = score(arithmetic.place(model), batches, arithmetic, architecture.classes)
     if not math.isfinite(best.loss):
         raise UserError(f"{places.model}: the cross-entropy of its best epoch is {best.loss}")
@@ -175,34 +176,28 @@ def _weights(
     }
 
 
-def _batches(
-    split: Split, manifest: Manifest, device: torch.device, channels_last: bool
-) -> ResidentBatches:
-    return ResidentBatches(
-        split,
-        manifest.mean,
-        manifest.std,
+def _batches(images: Images, arithmetic: Arithmetic) -> Batches:
+    return images.batches(
+        "test",
         batch_size=BATCH_SIZE,
         augmentation=None,
         shuffle=False,
         seed=0,
-        device=device,
-        channels_last=channels_last,
+        device=arithmetic.device,
+        channels_last=arithmetic.channels_last,
     )
 
 
-def _feature_maps(
-    model: nn.Module, test: Split, manifest: Manifest, index: int
-) -> dict[str, torch.Tensor]:
-    count = len(test.labels)
+def _feature_maps(model: nn.Module, images: Images, index: int) -> dict[str, torch.Tensor]:
+    count = sum(images.manifest.counts["test"])
     if index >= count:
         raise UserError(
             f"evaluation.feature_map_image is {index}: there are {count} test images, from 0 on"
         )
-    chosen = Split(test.images[index : index + 1], test.labels[index : index + 1])
-    batches = _batches(chosen, manifest, torch.device("cpu"), channels_last=False)
-    image, _ = next(batches.batches(0))
-    return {"image": torch.from_numpy(chosen.images[0]), **feature_maps(model, image)}
+    image = torch.tensor(images.pixels("test", index))
+    mean, std = images.manifest.mean, images.manifest.std
+    normalize = Normalization(mean, std, (image.shape[1], image.shape[2]), torch.device("cpu"))
+    return {"image": image, **feature_maps(model, normalize(image[None]))}
 
 
 def _means(layers: list[dict[str, Any]]) -> dict[str, float | None]:

@@ -16,7 +16,7 @@ class Cost:
     """Size of a network and work for one image."""
 
     parameters: int
-    """Weights and biases of all layers, batch norms included."""
+    """Weights and biases of all layers; batch norms, shifts and slopes included."""
     bits: int
     """To store them, see `storage_bits`."""
     binary_operations: int
@@ -45,7 +45,7 @@ def cost(model: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
 def storage_bits(model: nn.Module) -> int:
     """Bits of the parameters as they would be stored for use.
 
-    32 for each real parameter, batch norms included; 1 for each binary weight and 32 for the scale
+    32 for each real parameter, batch norms and shifts included; 1 for each binary weight and 32 for the scale
     of each of its filters. A power-of-two scale would fit in 8; 32 keeps the weight scales
     comparable. The running statistics of a batch norm fold into its weight and bias, so they are
     not counted. [inferred]
@@ -63,7 +63,7 @@ def operations(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[int
     """Multiply-accumulates for one image, binary and real, counted in a pass of a blank one.
 
     Convolutions and linear layers count, positions in the padding included; batch norms, scales,
-    skips, activations and pooling do not. [field]
+    shifts, skips, activations and pooling do not. [field]
     """
     counts = {True: 0, False: 0}
 

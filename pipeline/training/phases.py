@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 
 from pipeline.artifacts import sha256, write_csv
-from pipeline.data.batches import ResidentBatches
-from pipeline.data.prepared import Prepared, Split, load_prepared
+from pipeline.data.batches import Batches
+from pipeline.data.opening import Images, open_prepared
+from pipeline.data.prepared import SplitName
 from pipeline.device import Arithmetic, configure, select_device
 from pipeline.errors import UserError
 from pipeline.models.architecture import NETWORKS, Architecture, build
@@ -173,10 +174,10 @@ def _train(params: Params, places: Places, plan: Plan) -> None:
     interruption = Interruption()
     with interruption.watch(), process_group(device) as world:
         cell = f"{places.out.parent.name}/{places.out.name}"
-        prepared = load_prepared(places.data)
+        images = open_prepared(places.data)
         try:
-            task, description = _task(cell, params, places, plan, prepared, arithmetic, world)
-            key = _fingerprint(plan, description, prepared, arithmetic)
+            task, description = _task(cell, params, places, plan, images, arithmetic, world)
+            key = _fingerprint(plan, description, images, arithmetic)
             with Scratch(cell, key, world) as scratch:
                 trainer = Trainer(task, arithmetic, world)
                 outcome = trainer.judge() if plan.pretrained else trainer.run(scratch, interruption)
@@ -195,7 +196,7 @@ def _task(
     params: Params,
     places: Places,
     plan: Plan,
-    prepared: Prepared,
+    images: Images,
     arithmetic: Arithmetic,
     world: World,
 ) -> tuple[Task, Description]:
@@ -203,7 +204,7 @@ def _task(
         raise UserError(f"--network is {plan.network!r}: allowed are {', '.join(NETWORKS)}")
     if plan.seed < 0:
         raise UserError(f"--seed is {plan.seed}: must be 0 or more")
-    manifest = prepared.manifest
+    manifest = images.manifest
     architecture = Architecture(
         network=plan.network,  # type: ignore[arg-type]
         classes=len(manifest.classes),
@@ -232,11 +233,9 @@ def _task(
     if plan.distiller is not None:
         distiller = arithmetic.place(load_trained(plan.distiller, "best")[0])
 
-    def batches(split: Split, augmentation: Augmentation | None) -> ResidentBatches:
-        return ResidentBatches(
+    def batches(split: SplitName, augmentation: Augmentation | None) -> Batches:
+        return images.batches(
             split,
-            manifest.mean,
-            manifest.std,
             batch_size=plan.phase.batch_size,
             augmentation=augmentation,
             shuffle=augmentation is not None,
@@ -255,8 +254,8 @@ def _task(
         objective=Objective(plan.losses, params, model, teacher),
         phase=plan.phase,
         params=params,
-        training=batches(prepared.train, params.augmentation),
-        validation=batches(prepared.validation, None),
+        training=batches("train", params.augmentation),
+        validation=batches("validation", None),
     )
     description = Description(
         architecture=architecture,
@@ -289,7 +288,7 @@ def _check_same(architecture: Architecture, option: str, folder: Path, keys: Set
 
 
 def _fingerprint(
-    plan: Plan, description: Description, prepared: Prepared, arithmetic: Arithmetic
+    plan: Plan, description: Description, images: Images, arithmetic: Arithmetic
 ) -> str:
     sources = {path for path in (plan.teacher, plan.distiller) if path is not None}
     weights = {path / "best.safetensors" for path in sources}
@@ -298,7 +297,7 @@ def _fingerprint(
     return fingerprint(
         description=description.model_dump(mode="json", exclude={"provenance"}),
         phase=plan.phase.model_dump(),
-        data=prepared.manifest.checksums,
+        data=images.manifest.model_dump(mode="json"),
         weights={str(path): sha256(path) for path in sorted(weights)},
         arithmetic=str(arithmetic),
     )

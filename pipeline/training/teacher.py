@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pipeline.data.batches import ResidentBatches
+from pipeline.data.batches import Batches
 from pipeline.device import Arithmetic
 
 
@@ -18,9 +18,7 @@ class Teacher:
         arithmetic: device and number formats.
     """
 
-    def __init__(
-        self, network: nn.Module, training: ResidentBatches, arithmetic: Arithmetic
-    ) -> None:
+    def __init__(self, network: nn.Module, training: Batches, arithmetic: Arithmetic) -> None:
         self._network = network.eval().requires_grad_(False)
         self._arithmetic = arithmetic
         self._known: Tensor | None = None

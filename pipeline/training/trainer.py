@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.data.batches import ResidentBatches
+from pipeline.data.batches import Batches
 from pipeline.device import Arithmetic
 from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import mean_loss_and_top1
@@ -76,8 +76,8 @@ class Task:
     objective: Objective
     phase: Phase
     params: Params
-    training: ResidentBatches
-    validation: ResidentBatches
+    training: Batches
+    validation: Batches
 
 
 class Trainer:
@@ -325,7 +325,7 @@ class Trainer:
 
 
 def _limited(
-    training: ResidentBatches, epoch: int, count: int, overfit_one_batch: bool
+    training: Batches, epoch: int, count: int, overfit_one_batch: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Images, labels and positions in the split, as the debug switches leave them."""
     if overfit_one_batch:
@@ -334,7 +334,7 @@ def _limited(
 
 
 def _batches(
-    training: ResidentBatches, epoch: int
+    training: Batches, epoch: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     pairs = zip(training.batches(epoch), training.positions(epoch), strict=True)
     return ((*batch, positions) for batch, positions in pairs)

@@ -113,8 +113,10 @@ def test_an_image_that_cannot_be_decoded_is_named(fill, data, photo, name, conte
 def test_a_file_that_cannot_be_read_is_named(fill, data):
     root = fill("train", "test")
     (root / "test" / "cat" / "lost.png").symlink_to(root / "nowhere.png")
-    with pytest.raises(UserError, match=r"lost.png: could not be read: No such file"):
-        load_source(data(location=str(root)))
+    source = load_source(data(location=str(root)))
+    for read in (lambda: split_source(source, data()), lambda: source.origin):
+        with pytest.raises(UserError, match=r"lost.png: could not be read: No such file"):
+            read()
 
 
 def remove(root, name):

@@ -22,7 +22,7 @@ def source(sizes=(40, 20, 12), test_sizes=(10, 10, 10), colour=True, validation=
         train=samples(sizes),
         test=samples(test_sizes),
         validation=validation and samples(validation),
-        origin={},
+        describe=dict,
     )
 
 

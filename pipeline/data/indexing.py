@@ -1,0 +1,188 @@
+"""The index of images that are streamed: where each is, its label, size and checksum."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import JsonValue
+from tqdm import tqdm
+
+from pipeline.artifacts import atomic_folder, atomic_path, sha256, write_json
+from pipeline.data.crops import evaluation_crop, pixels
+from pipeline.data.encoded import Encoded
+from pipeline.data.prepared import SplitName, StreamedManifest, statistics_of_counts
+from pipeline.data.source import Source, digest_of_lines
+from pipeline.data.splitting import choose
+from pipeline.errors import UserError
+from pipeline.params import Data, Streaming
+
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of each channel."""
+IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and std with which torchvision's pretrained networks were trained."""
+NAMED = 3
+"""Unreadable images that an error names."""
+
+
+@dataclass
+class Checked:
+    """What decoding the images of a split told.
+
+    Attributes:
+        sizes: bytes of each image, int64 (N,).
+        checksums: SHA-256 of each image.
+        problems: why an image cannot be decoded, by index.
+        counts: int64 (3, 256), pixels of each value in the crops of evaluation.
+    """
+
+    sizes: np.ndarray
+    checksums: list[str]
+    problems: dict[int, str] = field(default_factory=dict)
+    counts: np.ndarray = field(default_factory=lambda: np.zeros((3, 256), np.int64))
+
+
+def write_index(folder: Path, source: Source, data: Data, streaming: Streaming) -> StreamedManifest:
+    """Decode every image once and write {train,validation,test}.parquet and manifest.json.
+
+    Columns: `path` below data.location, `row` in a Parquet file and its row `group` (-1: the file
+    is the image), `label`, `size` in bytes and `sha256` of the image. `folder` appears, or is
+    replaced, as a whole.
+
+    Raises:
+        UserError: images cannot be decoded and streaming.unreadable does not say to skip them; a
+            class is left without an image in a split; a shard is damaged; or the folder cannot be
+            written.
+    """
+    parts: dict[SplitName, tuple[Encoded, np.ndarray]] = {}
+    for name, (samples, chosen) in choose(source, data).items():
+        assert samples.encoded is not None, f"{data.source} cannot be streamed"
+        parts[name] = samples.encoded.take(chosen), samples.labels[chosen]
+    checked = {
+        name: _check(name, encoded, data.image_size, streaming.resize)
+        for name, (encoded, _) in parts.items()
+    }
+    unreadable = _unreadable(parts, checked, data, streaming)
+    tables = {
+        name: _table(name, *part, checked[name], source.classes) for name, part in parts.items()
+    }
+    if streaming.statistics == "imagenet":
+        statistics = IMAGENET
+    else:
+        statistics = statistics_of_counts(checked["train"].counts + checked["validation"].counts)
+    with atomic_folder(folder) as built:
+        for name, table in tables.items():
+            with atomic_path(built / f"{name}.parquet") as path:
+                pq.write_table(table, path, compression="zstd")
+        manifest = StreamedManifest(
+            source=data.source,
+            origin=_origin(tables),
+            classes=source.classes,
+            channels=3,
+            image_size=data.image_size,
+            counts={
+                name: tuple(np.bincount(table["label"].to_numpy()).tolist())
+                for name, table in tables.items()
+            },
+            mean=statistics[0],
+            std=statistics[1],
+            checksums={path.name: sha256(path) for path in sorted(built.iterdir())},
+            location=data.location,
+            streaming=streaming,
+            unreadable=unreadable,
+        )
+        write_json(built / "manifest.json", manifest.model_dump(mode="json"))
+    return manifest
+
+
+def _check(name: str, encoded: Encoded, size: int, resize: int) -> Checked:
+    crop = evaluation_crop(resize, size)
+    count = len(encoded.rows)
+    checked = Checked(np.zeros(count, np.int64), [""] * count)
+    offsets = np.arange(3)[:, None, None] * 256
+
+    def check_block(block: np.ndarray) -> np.ndarray:
+        counts = np.zeros(3 * 256, np.int64)
+        for place, content in encoded.read(block):
+            index = int(block[place])
+            try:
+                image = pixels(encoded.name(index), content)
+            except UserError as error:
+                checked.problems[index] = str(error).removeprefix(f"{encoded.root}/")
+                continue
+            assert isinstance(content, bytes)
+            checked.sizes[index] = len(content)
+            checked.checksums[index] = hashlib.sha256(content).hexdigest()
+            counts += np.bincount((crop(image).numpy() + offsets).ravel(), minlength=3 * 256)
+        return counts
+
+    numbers = encoded.blocks()
+    blocks = np.split(np.arange(count), np.flatnonzero(np.diff(numbers)) + 1)
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as threads,
+        tqdm(total=count, desc=name, unit="images", disable=None) as progress,
+    ):
+        for block, counts in zip(blocks, threads.map(check_block, blocks), strict=True):
+            checked.counts += counts.reshape(3, 256)
+            progress.update(len(block))
+    return checked
+
+
+def _unreadable(
+    parts: dict[SplitName, tuple[Encoded, np.ndarray]],
+    checked: dict[SplitName, Checked],
+    data: Data,
+    streaming: Streaming,
+) -> tuple[str, ...]:
+    """Names of the images to leave out."""
+    problems = [
+        each.problems[index] for each in checked.values() for index in sorted(each.problems)
+    ]
+    if problems and streaming.unreadable == "refuse":
+        images = sum(len(labels) for _, labels in parts.values())
+        more = ", ..." if len(problems) > NAMED else ""
+        raise UserError(
+            f"data.location is {data.location!r}: {len(problems)} of {images} images are "
+            f"unreadable ({'; '.join(problems[:NAMED])}{more}); replace them, or set "
+            "streaming.unreadable to skip"
+        )
+    return tuple(
+        encoded.name(index)
+        for name, (encoded, _) in parts.items()
+        for index in sorted(checked[name].problems)
+    )
+
+
+def _table(
+    name: str, encoded: Encoded, labels: np.ndarray, checked: Checked, classes: tuple[str, ...]
+) -> pa.Table:
+    """Columns of the images that can be decoded."""
+    readable = np.delete(np.arange(len(labels)), sorted(checked.problems))
+    absent = np.setdiff1d(np.arange(len(classes)), labels[readable])
+    if absent.size:
+        raise UserError(f"no image of class {classes[absent[0]]} in {name} can be decoded")
+    table = pa.table(
+        {
+            "path": encoded.paths,
+            "row": encoded.rows,
+            "group": encoded.groups,
+            "label": labels,
+            "size": checked.sizes,
+            "sha256": checked.checksums,
+        }
+    )
+    return table.take(pa.array(readable))
+
+
+def _origin(tables: dict[SplitName, pa.Table]) -> dict[str, JsonValue]:
+    """Number of all images, and the SHA-256 of what `sha256sum` would print of them."""
+    sums = []
+    for table in tables.values():
+        columns = (table[name].to_pylist() for name in ("path", "row", "sha256"))
+        for path, row, checksum in zip(*columns, strict=True):
+            sums.append((path if row < 0 else f"{path} row {row}", checksum))
+    return {"images": len(sums), "sha256": digest_of_lines(sums)}

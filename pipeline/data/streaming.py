@@ -1,0 +1,303 @@
+"""Batches of images that are decoded as they are needed, by workers, and never all in memory."""
+
+import copy
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.data.batches import Normalization, Shares, epoch_generator
+from pipeline.data.crops import Crop, evaluation_crop, pixels, training_crop
+from pipeline.data.encoded import Encoded
+from pipeline.data.location import resolve
+from pipeline.data.prepared import SplitName, StreamedManifest, check_sum
+from pipeline.errors import UserError
+from pipeline.params import Augmentation
+
+WINDOW = 4096
+"""Images of shards that are shuffled among each other."""
+
+Task = tuple[np.ndarray, np.ndarray | None]
+"""Indices of the images of a batch, and the seed of each one's random numbers."""
+
+
+def worker_count() -> int:
+    """Processes that decode: the environment variable BDBNN_WORKERS, else CPUs of this process.
+
+    Several processes of torchrun on one machine divide the CPUs.
+
+    Raises:
+        UserError: BDBNN_WORKERS is no number, or below 0.
+    """
+    given = os.environ.get("BDBNN_WORKERS")
+    if not given:
+        cpus = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        return max(1, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if not given.isdecimal():
+        raise UserError(f"BDBNN_WORKERS is {given!r}: must be a number of processes, 0 or more")
+    return int(given)
+
+
+class StreamedImages:
+    """An index and the images it lists.
+
+    Args:
+        folder: what prepare wrote.
+        manifest: its manifest.
+
+    Raises:
+        UserError: the folder of the images cannot be resolved.
+    """
+
+    def __init__(self, folder: Path, manifest: StreamedManifest) -> None:
+        self.manifest = manifest
+        self._folder = folder
+        self._root = resolve(manifest.location)
+
+    def batches(
+        self,
+        split: SplitName,
+        *,
+        batch_size: int,
+        augmentation: Augmentation | None,
+        shuffle: bool,
+        seed: int,
+        device: torch.device,
+        channels_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> "StreamedBatches":
+        """Batches of a split; see `Images`."""
+        encoded, sizes, labels = self._load(split)
+        manifest = self.manifest
+        size = manifest.image_size
+        crop = evaluation_crop(manifest.streaming.resize, size)
+        if augmentation is not None:
+            scale_min = manifest.streaming.crop_scale_min
+            crop = training_crop(size, scale_min, augmentation.horizontal_flip)
+        return StreamedBatches(
+            Decoder(encoded, sizes, crop, size),
+            labels,
+            Normalization(
+                manifest.mean,
+                manifest.std,
+                (size, size),
+                device,
+                torch.channels_last if channels_last else torch.contiguous_format,
+            ),
+            shares=Shares(len(labels), batch_size, shuffle, rank, world_size),
+            augmented=augmentation is not None,
+            shuffle=shuffle,
+            seed=seed,
+            device=device,
+        )
+
+    def pixels(self, split: SplitName, index: int) -> np.ndarray:
+        """See `Images`."""
+        encoded, sizes, _ = self._load(split)
+        crop = evaluation_crop(self.manifest.streaming.resize, self.manifest.image_size)
+        images = Decoder(encoded, sizes, crop, self.manifest.image_size)[np.array([index]), None]
+        if isinstance(images, UserError):
+            raise images
+        return images[0].numpy()
+
+    def _load(self, split: SplitName) -> tuple[Encoded, np.ndarray, np.ndarray]:
+        """Where the images of a split are, their sizes in bytes, and labels."""
+        path = self._folder / f"{split}.parquet"
+        check_sum(path, self.manifest)
+        try:
+            table = pq.read_table(path, columns=["path", "row", "group", "size", "label"])
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: no such file") from error
+        rows, groups, sizes, labels = (
+            table[name].to_numpy() for name in ("row", "group", "size", "label")
+        )
+        # one buffer of Arrow's: Python strings, whose reference counts are written to, would make
+        # each worker copy all of them in time
+        paths = table["path"].combine_chunks()
+        return Encoded(self._root, paths, rows, groups), sizes, labels
+
+
+class Decoder(Dataset):
+    """Decodes and crops the images of a batch.
+
+    Args:
+        encoded: where the images are.
+        sizes: of each in bytes, when it was indexed.
+        crop: what makes them equal in size.
+        size: height and width in pixels.
+    """
+
+    def __init__(self, encoded: Encoded, sizes: np.ndarray, crop: Crop, size: int) -> None:
+        self.encoded = encoded
+        self._sizes = sizes
+        self._crop = crop
+        self._shape = (3, size, size)
+
+    def __getitem__(self, task: Task) -> Tensor | UserError:
+        """Images uint8 (B, 3, size, size); an error is returned, as a worker would dress it up."""
+        indices, seeds = task
+        images = torch.empty((len(indices), *self._shape), dtype=torch.uint8)
+        try:
+            with torch.random.fork_rng(devices=[]):
+                for place, content in self.encoded.read(indices):
+                    image = self._decode(int(indices[place]), content)
+                    if seeds is not None:
+                        torch.default_generator.manual_seed(int(seeds[place]))
+                    images[place] = self._crop(image)
+        except UserError as error:
+            return error
+        return images
+
+    def _decode(self, index: int, content: bytes | UserError) -> Tensor:
+        name = f"{self.encoded.root}/{self.encoded.name(index)}"
+        if isinstance(content, bytes) and len(content) != self._sizes[index]:
+            raise UserError(
+                f"{name}: has {len(content)} bytes, had {self._sizes[index]} when it was indexed; "
+                "run the stage prepare again"
+            )
+        return pixels(name, content)
+
+
+class StreamedBatches:
+    """Batches of indexed images; see `Batches`.
+
+    Order and seeds are drawn for the whole epoch in this process, whose workers only decode: what
+    is in a batch does not depend on their number. Files come in a new order each epoch. Rows of
+    shards come from row groups in a new order, shuffled in windows of `WINDOW` images, so that a
+    row group is not read for every row.
+
+    Args:
+        decoder: of the images.
+        labels: int64 (N,).
+        normalize: for the batches.
+        shares: of this rank.
+        augmented: whether the crops are random.
+        shuffle: a new order each epoch, for training.
+        seed: of order and augmentation.
+        device: where the batches come out.
+
+    Raises:
+        UserError: BDBNN_WORKERS is not a number of workers.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        labels: np.ndarray,
+        normalize: Normalization,
+        *,
+        shares: Shares,
+        augmented: bool,
+        shuffle: bool,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._decoder = decoder
+        self._labels = torch.from_numpy(labels.copy())
+        self._normalize = normalize
+        self._shares = shares
+        self._augmented = augmented
+        self._shuffle = shuffle
+        self._seed = seed
+        self._device = device
+        self._workers = worker_count()
+
+    @property
+    def changes(self) -> bool:
+        """See `Batches`."""
+        return self._augmented
+
+    def __len__(self) -> int:
+        """See `Batches`."""
+        return len(self._shares)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Batches`.
+
+        Raises:
+            UserError: an image is not what it was when it was indexed, or a worker died.
+        """
+        generator = epoch_generator(self._seed, epoch)
+        order = self._order(generator)
+        seeds = torch.randint(2**62, (len(order),), generator=generator)
+        shares = list(self._shares)
+        tasks = [
+            (order[start:stop].numpy(), seeds[start:stop].numpy() if self._augmented else None)
+            for start, stop in shares
+        ]
+        for (start, stop), images in zip(shares, self._decoded(tasks), strict=True):
+            labels = self._labels[order[start:stop]]
+            yield (
+                self._normalize(images.to(self._device, non_blocking=True)),
+                labels.to(self._device),
+            )
+
+    def positions(self, epoch: int) -> Iterator[Tensor]:
+        """See `Batches`."""
+        order = self._order(epoch_generator(self._seed, epoch)).to(self._device)
+        for start, stop in self._shares:
+            yield order[start:stop]
+
+    def whole(self) -> Self:
+        """See `Batches`."""
+        whole = copy.copy(self)
+        whole._shuffle, whole._shares = False, self._shares.whole()
+        return whole
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        count = len(self._labels)
+        if not self._shuffle:
+            return torch.arange(count)
+        if self._decoder.encoded.rows[0] < 0:
+            return torch.randperm(count, generator=generator)
+        blocks = torch.from_numpy(self._decoder.encoded.blocks())
+        ranks = torch.randperm(int(blocks[-1]) + 1, generator=generator)
+        order = torch.argsort(ranks[blocks], stable=True)
+        windows = order.split(WINDOW)
+        return torch.cat([each[torch.randperm(len(each), generator=generator)] for each in windows])
+
+    def _decoded(self, tasks: Sequence[Task]) -> Iterator[Tensor]:
+        """Images uint8 (B, 3, H, W) of each task, in the order of the tasks."""
+        loader: DataLoader = DataLoader(
+            self._decoder,
+            sampler=tasks,
+            batch_size=None,
+            num_workers=min(self._workers, len(tasks)),
+            worker_init_fn=_start_worker,
+            pin_memory=self._device.type == "cuda",
+        )
+        delivered = iter(loader)
+        while True:
+            try:
+                images = next(delivered)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader worker"):
+                    raise
+                raise UserError(
+                    f"a process that decodes images died ({str(error).splitlines()[0]}); perhaps "
+                    "memory or /dev/shm is full: lower BDBNN_WORKERS or batch_size"
+                ) from error
+            if isinstance(images, UserError):
+                raise images
+            yield images
+
+
+def _start_worker(_number: int) -> None:
+    """Leave signals to the training, but do not outlive it: a worker shares its locks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
