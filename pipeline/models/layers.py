@@ -42,8 +42,8 @@ def initialize(model: nn.Module) -> None:
     """Draw the weights of convolutions and classifier from N(0, 2 / fan_in) (He initialization).
 
     In place, in module order, from torch's global generator. Source: IR-Net's released ResNet-20;
-    its other two networks use torch's default and fan_out, here all three share this one. Biases
-    and batch norms keep torch's defaults.
+    its other two networks use torch's default and fan_out, Bi-Real Net and ReActNet tiny positive
+    weights, here all share this one. Biases and batch norms keep torch's defaults.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
