@@ -45,10 +45,10 @@ def cost(model: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
 def storage_bits(model: nn.Module) -> int:
     """Bits of the parameters as they would be stored for use.
 
-    32 for each real parameter, batch norms and shifts included; 1 for each binary weight and 32 for the scale
-    of each of its filters. A power-of-two scale would fit in 8; 32 keeps the weight scales
-    comparable. The running statistics of a batch norm fold into its weight and bias, so they are
-    not counted. [inferred]
+    32 for each real parameter, batch norms and shifts included; 1 for each binary weight and 32 for
+    the scale of each of its filters. A power-of-two scale would fit in 8; 32 keeps the weight
+    scales comparable. The running statistics of a batch norm fold into its weight and bias, so they
+    are not counted. [inferred]
     """
     binary = [
         layer.weight for layer in binary_convolutions(model).values() if layer.binarization.weights
