@@ -89,6 +89,7 @@ for network in page.networks(run.networks):
 
 # %%
 for network in page.networks(run.networks):
+    page.text(summary.steps(run, network))
     page.figure(
         f"training-{network}",
         accuracy.training_curves(run, network),

@@ -68,7 +68,7 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
     arithmetic = configure(params.compute, select_device())
     model, description = load_trained(places.model, "best")
     architecture = description.architecture
-    reference = _load_reference(places.reference, places.model, architecture)
+    reference = _load_reference(places, model, architecture)
     images = open_prepared(places.data)
     manifest = images.manifest
     _check_data(places, architecture, manifest)
@@ -114,6 +114,9 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
         **identity,
         "losses": description.losses,
         "teacher": description.teacher,
+        **description.model_dump(
+            include={"step", "start", "distiller", "pretrained"}, exclude_defaults=True
+        ),
         "reference": places.reference.name if places.reference else None,
         "architecture": architecture.model_dump(mode="json"),
         "params": description.params | {"evaluation": params.evaluation.model_dump(mode="json")},
@@ -131,18 +134,25 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
 
 
 def _load_reference(
-    folder: Path | None, model: Path, architecture: Architecture
+    places: Places, model: nn.Module, architecture: Architecture
 ) -> nn.Module | None:
+    """The reference; it may be another network if its layers pair by name and shape."""
+    folder = places.reference
     if folder is None:
         return None
     reference, description = load_trained(folder, "best")
     for key, wanted in architecture.model_dump(exclude={"binarization"}).items():
         found = getattr(description.architecture, key)
-        if found != wanted:
+        if found != wanted and not (key == "network" and _shapes(model) == _shapes(reference)):
             raise UserError(
-                f"--reference {folder}: its {key} is {found!r}, that of {model} is {wanted!r}"
+                f"--reference {folder}: its {key} is {found!r}, that of {places.model} is "
+                f"{wanted!r}"
             )
     return reference
+
+
+def _shapes(model: nn.Module) -> dict[str, torch.Size]:
+    return {name: layer.weight.shape for name, layer in regularized_convolutions(model).items()}
 
 
 def _check_data(places: Places, architecture: Architecture, manifest: Manifest) -> None:

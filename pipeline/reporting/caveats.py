@@ -34,9 +34,13 @@ def debugged(results: Results) -> list[str]:
 
 def _about_seeds(results: Results) -> Iterator[str]:
     for network in results.networks:
-        counts = {row.label: len(cells) for row, cells in results.rows(network) if cells}
+        rows = {
+            row.label: [cell for cell in cells if not cell.details.pretrained]
+            for row, cells in results.rows(network)
+        }
+        counts = {label: len(cells) for label, cells in rows.items() if cells}
         if set(counts.values()) == {1}:
-            epochs = _epochs([cell for _, cells in results.rows(network) for cell in cells])
+            epochs = _epochs([cell for cells in rows.values() for cell in cells])
             yield (
                 f"{network_label(network)}: {epochs}, one seed: shows the pipeline, not the method."
             )
@@ -47,11 +51,19 @@ def _about_seeds(results: Results) -> Iterator[str]:
 
 def _epochs(cells: Sequence[Cell]) -> str:
     """Epochs of the rows that are trained from the start."""
-    phases = [
-        cell.details.params["student" if cell.row.binary else "teacher"]["epochs"] for cell in cells
+    counts = [
+        sum(cell.details.params[section]["epochs"] for section in _from_the_start(cell))
+        for cell in cells
     ]
-    fewest, most = min(phases), max(phases)
+    fewest, most = min(counts), max(counts)
     return f"{fewest} epochs" if fewest == most else f"{fewest} to {most} epochs"
+
+
+def _from_the_start(cell: Cell) -> tuple[str, ...]:
+    """Sections of the params with the epochs of a cell, or of what it is a fine-tune of."""
+    if not cell.row.binary:
+        return ("teacher",)
+    return ("step_one", "step_two") if cell.details.step == "two" else ("student",)
 
 
 def _about_data(results: Results, notes: Sequence[FileNote]) -> Iterator[str]:
@@ -91,13 +103,19 @@ def _about_runs(results: Results, params: Params) -> Iterator[str]:
 
 def _about_stale(results: Results, params: Params) -> Iterator[str]:
     """Parameters that changed since; those of the data are left to its manifest."""
-    now = params.model_dump(mode="json", exclude={"data"})
+    now = params.recorded()
+    every = [now, *(cell.details.params for cell in results.cells)]
+    keys = dict.fromkeys(
+        (section, key) for each in every for section, values in each.items() for key in values
+    )
     changes = []
-    for section, values in now.items():
+    for section, key in keys:
+        if section == "data":
+            continue
+        value = now.get(section, {}).get(key)
         used = [cell.details.params for cell in results.cells if uses(cell, section)]
-        for key, value in values.items():
-            found = [params.get(section, {}).get(key) for params in used]
-            if any(other != value for other in found):
-                changes.append(f"{section}.{key} was {agreed(found)}, is {shown(value)}")
+        found = [params.get(section, {}).get(key) for params in used]
+        if any(other != value for other in found):
+            changes.append(f"{section}.{key} was {agreed(found)}, is {shown(value)}")
     if changes:
         yield f"Made with other parameters than the params file holds now: {'; '.join(changes)}."

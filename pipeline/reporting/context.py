@@ -66,10 +66,17 @@ def uses(cell: Cell, section: str) -> bool:
     """Whether a section of params.yaml has a say in the training or evaluation of this cell."""
     if section in LOSSES:
         return section in cell.details.losses
-    if section in ("student", "binarization"):
-        return cell.row.binary
-    owner = {"teacher": "full-precision", "finetune": "kurtosis"}.get(section)
-    return owner in (None, cell.row.name)
+    binary, two = cell.row.binary, cell.details.step == "two"
+    used = {
+        "binarization": binary,
+        "student": binary and not two,
+        "step_one": two,
+        "step_two": two,
+        "teacher": cell.row.name == "full-precision" and not cell.details.pretrained,
+        "pretrained": cell.details.pretrained,
+        "finetune": cell.row.name == "kurtosis",
+    }
+    return used.get(section, True)
 
 
 def data(results: Results) -> Table:

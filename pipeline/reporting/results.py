@@ -90,6 +90,11 @@ class Details(BaseModel):
 
     losses: list[str]
     teacher: str | None
+    distiller: str | None = None
+    step: Literal["single", "two"] = "single"
+    start: str | None = None
+    """Cell of step one."""
+    pretrained: bool = False
     architecture: dict[str, Any]
     params: dict[str, dict[str, Any]]
     provenance: dict[str, Any]
@@ -108,8 +113,18 @@ class Cell:
     metrics: Metrics
     details: Details
     curves: pd.DataFrame
+    step_one: pd.DataFrame | None
+    """Curves of the first of two steps."""
     kurtosis: pd.DataFrame
     feature_maps: dict[str, np.ndarray]
+
+    @property
+    def all_curves(self) -> pd.DataFrame:
+        """Curves of both steps, if there were two, with the epochs counted on."""
+        if self.step_one is None:
+            return self.curves
+        second = self.curves.assign(epoch=self.curves["epoch"] + len(self.step_one))
+        return pd.concat([self.step_one, second], ignore_index=True)
 
     @property
     def row(self) -> Row:
@@ -175,6 +190,9 @@ def _load_cell(path: Path) -> Cell:
         metrics=metrics,
         details=details,
         curves=_read_table(folder / "curves" / f"{name}.csv", CURVES),
+        step_one=_read_table(folder / "curves" / f"{details.start}.csv", CURVES)
+        if details.start
+        else None,
         kurtosis=_read_table(folder / "kurtosis" / f"{name}.csv", LAYER_KURTOSIS),
         feature_maps=_read_maps(folder / "feature_maps" / f"{name}.safetensors"),
     )

@@ -46,7 +46,16 @@ COMPARISONS = (
     Comparison("complete", "binary", "all of it"),
 )
 
-NETWORKS = {"resnet20": "ResNet-20", "resnet18": "ResNet-18", "vgg_small": "VGG-Small"}
+NETWORKS = {
+    "resnet20": "ResNet-20",
+    "resnet18": "ResNet-18",
+    "vgg_small": "VGG-Small",
+    "imagenet_resnet18": "ResNet-18 (7x7 stem)",
+    "imagenet_resnet34": "ResNet-34 (7x7 stem)",
+    "torchvision_resnet18": "ResNet-18 (torchvision)",
+    "torchvision_resnet34": "ResNet-34 (torchvision)",
+}
+"""Names of the networks. What has a 7x7 stem is made for ImageNet, whatever it is trained on."""
 
 
 def row_named(name: str) -> Row:
@@ -64,3 +73,8 @@ def row_named(name: str) -> Row:
 def network_label(network: str) -> str:
     """The name people write, such as ResNet-20."""
     return NETWORKS.get(network, network)
+
+
+def published_name(network: str) -> str:
+    """What published.csv calls an architecture: there, the data set tells the stem."""
+    return network.removeprefix("imagenet_").removeprefix("torchvision_")

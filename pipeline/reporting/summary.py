@@ -53,6 +53,25 @@ def last_row(results: Results, network: str) -> str:
     return [row.name for row, cells in results.rows(network) if cells][-1]
 
 
+def steps(results: Results, network: str) -> str:
+    """Markdown: the epochs of each binary row, if any was trained in two steps; else empty."""
+    epochs: dict[str, str] = {}
+    two = False
+    for row, cells in results.rows(network):
+        for cell in cells if row.binary else ():
+            epochs[row.label] = f"{len(cell.curves)}"
+            if cell.step_one is not None:
+                two = True
+                epochs[row.label] = f"{len(cell.step_one)} + {len(cell.curves)}"
+    if not two:
+        return ""
+    listed = ", ".join(f"{label} {counted}" for label, counted in epochs.items())
+    return (
+        "Two steps: binary activations with real weights first, then both binary, started from the "
+        f"last weights of step one. Dotted: where step two begins. Epochs: {listed}."
+    )
+
+
 def kurtosis_distances(results: Results, network: str) -> str:
     """Markdown: mean distance of kurtosis to target of each row that has one."""
     found = []

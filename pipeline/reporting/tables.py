@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.reporting.layers import layer_means
 from pipeline.reporting.results import Cell, Results
-from pipeline.reporting.rows import COMPARISONS, row_named
+from pipeline.reporting.rows import COMPARISONS, Comparison, published_name, row_named
 from pipeline.reporting.sources import PublishedFigure
 from pipeline.reporting.statistics import Summary, summarize, verdict
 
@@ -98,10 +98,13 @@ def runs(results: Results, network: str) -> Table:
                     "Row": row.label,
                     "Seed": str(metrics.seed),
                     "Top-1, %": f"{100 * metrics.top1:.2f}",
+                    "Top-5, %": f"{100 * metrics.top5:.2f}",
                     "Bootstrap interval": f"{low:.2f} to {high:.2f}",
                     "Last epoch, %": f"{100 * metrics.last_epoch_top1:.2f}",
                     "Validation, %": f"{100 * metrics.validation_top1:.2f}",
-                    "Best epoch": f"{metrics.best_epoch} of {len(cell.curves)}",
+                    "Best epoch": "pretrained"
+                    if cell.details.pretrained
+                    else f"{metrics.best_epoch} of {len(cell.curves)}",
                     "Test loss": f"{metrics.loss:.3f}",
                 }
             )
@@ -118,7 +121,7 @@ def published_beside(
     """
     data, shown = [], []
     for line in published:
-        if (line.dataset, line.arch) != (results.dataset, network):
+        if (line.dataset, line.arch) != (results.dataset, published_name(network)):
             continue
         ours = _ours(results, network, (line.weight_bits, line.activation_bits))
         difference = ours.mean - line.top1 if ours and line.top1 is not None else None
@@ -168,11 +171,12 @@ def ablation(results: Results, network: str) -> Table:
     data, shown = [], []
     for comparison in COMPARISONS:
         difference = paired(results, network, comparison.row, comparison.against)
+        change = _change(results, network, comparison)
         data.append(
             {
                 "row": comparison.row,
                 "against": comparison.against,
-                "change": comparison.change,
+                "change": change,
                 "seeds": difference.count if difference else 0,
                 **_numbers("difference", difference),
                 "verdict": verdict(difference),
@@ -182,7 +186,7 @@ def ablation(results: Results, network: str) -> Table:
             {
                 "Row": row_named(comparison.row).label,
                 "Against": row_named(comparison.against).label,
-                "What it adds": comparison.change,
+                "What it adds": change,
                 "Seeds": str(difference.count) if difference else NONE,
                 "Difference": f"{difference.mean:+.2f}" if difference else NONE,
                 "Spread": number(difference.std, ".2f") if difference else NONE,
@@ -191,6 +195,16 @@ def ablation(results: Results, network: str) -> Table:
             }
         )
     return Table(pd.DataFrame(data), pd.DataFrame(shown))
+
+
+def _change(results: Results, network: str, comparison: Comparison) -> str:
+    """What a row has and the other has not, the second step included."""
+    steps = [
+        {cell.details.step for cell in results.seeds(network, row)}
+        for row in (comparison.row, comparison.against)
+    ]
+    both = all(steps) and steps[0] != steps[1]
+    return f"{comparison.change}; two steps instead of one" if both else comparison.change
 
 
 def layers(results: Results, network: str) -> Table:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from pipeline.reporting.figures.style import INK, WIDTH, dash, legend, panels
 from pipeline.reporting.results import Results
+from pipeline.reporting.rows import published_name
 from pipeline.reporting.sources import PublishedFigure
 
 CURVES = (
@@ -30,7 +31,8 @@ def headline(results: Results, network: str, published: Sequence[PublishedFigure
     lines = [(row, cells) for row, cells in results.rows(network) if cells]
     beside: dict[int, list[float]] = {}
     for line in published:
-        if (line.dataset, line.arch) == (results.dataset, network) and line.top1 is not None:
+        about = (line.dataset, line.arch) == (results.dataset, published_name(network))
+        if about and line.top1 is not None:
             beside.setdefault(line.weight_bits, []).append(line.top1)
     figure = Figure(figsize=(WIDTH, 0.9 + 0.38 * (len(lines) + len(beside))))
     axes = figure.subplots()
@@ -56,18 +58,24 @@ def headline(results: Results, network: str, published: Sequence[PublishedFigure
 
 
 def training_curves(results: Results, network: str) -> Figure:
-    """Accuracy, loss terms, sign flips and learning rate: thick the mean, thin each seed."""
+    """Accuracy, loss terms, sign flips and learning rate: thick the mean, thin each seed.
+
+    The epochs of two steps follow each other; a dotted line is where the second begins.
+    """
     lines = [(row, cells) for row, cells in results.rows(network) if cells]
-    every = pd.concat([cell.curves for _, cells in lines for cell in cells])
+    every = pd.concat([cell.all_curves for _, cells in lines for cell in cells])
+    turns = {len(c.step_one) for _, cells in lines for c in cells if c.step_one is not None}
     shown = [curve for curve in CURVES if every[curve[0]].notna().any()]
     figure, grid = panels(len(shown), columns=4, height=2.3)
     for axes, (column, title, factor, scale) in zip(grid, shown, strict=True):
         for row, cells in lines:
-            seeds = [cell.curves.set_index("epoch")[column].dropna() for cell in cells]
+            seeds = [cell.all_curves.set_index("epoch")[column].dropna() for cell in cells]
             for seed in seeds:
                 axes.plot(seed.index, factor * seed, color=row.colour, lw=0.6, alpha=0.5)
             mean = factor * pd.concat(seeds).groupby(level=0).mean()
             axes.plot(mean.index, mean, color=row.colour, lw=1.8, linestyle=dash(row))
+        for turn in turns:
+            axes.axvline(turn + 0.5, color=INK, lw=0.8, linestyle="dotted")
         axes.set_yscale(scale if every[column].min() > 0 else "linear")
         if column.endswith("top1"):
             _magnify_top(axes)
