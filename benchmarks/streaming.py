@@ -1,0 +1,131 @@
+"""How fast streamed images are decoded and cropped, and what memory an epoch takes.
+
+For each number of workers one epoch of training batches (decoding, random resized crop, flip,
+normalisation on the device; no network) is timed: seconds until the first batch, images per second
+from then on, images per second of CPU time of all processes (what one core does), and memory of all
+processes along the epoch (Linux tells).
+
+reads   DATA, the index that the stage prepare wrote with the section `streaming`, and its images
+writes  OUT, one JSON file, with hardware and versions; without --out nothing
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import resource
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from pipeline.artifacts import write_json
+from pipeline.data.opening import Images, open_prepared
+from pipeline.data.prepared import StreamedManifest
+from pipeline.device import configure, select_device
+from pipeline.errors import UserError, run
+from pipeline.params import Augmentation, load_params
+from pipeline.provenance import ROOT, provenance
+
+SAMPLES = 10
+"""Times that memory is read along an epoch."""
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="prepared index")
+    parser.add_argument("--params", type=Path, default=ROOT / "params.yaml", help="its `compute`")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--batch-size", type=int, default=128, help="default: %(default)s")
+    parser.add_argument("--batches", type=int, help="of an epoch; default: all")
+    parser.add_argument("--out", type=Path, help="JSON file of the results")
+    arguments = parser.parse_args()
+    arithmetic = configure(load_params(arguments.params).compute, select_device())
+    images = open_prepared(arguments.data)
+    manifest = images.manifest
+    if not isinstance(manifest, StreamedManifest):
+        raise UserError(f"--data {arguments.data}: is no index, its images are not streamed")
+    result = {
+        "hardware": provenance(arithmetic),
+        "cpus": os.cpu_count(),
+        "settings": {
+            "images": sum(manifest.counts["train"]),
+            "image_size": manifest.image_size,
+            "mean_bytes": mean_bytes(arguments.data),
+            "batch_size": arguments.batch_size,
+            "batches": arguments.batches,
+        },
+        "workers": {
+            str(workers): measure(
+                images, workers, arguments.batch_size, arguments.batches, arithmetic.device
+            )
+            for workers in arguments.workers
+        },
+    }
+    print(json.dumps(result, indent=2))
+    if arguments.out:
+        write_json(arguments.out, result)
+
+
+def mean_bytes(folder: Path) -> int:
+    """Bytes of an encoded training image."""
+    sizes = pq.read_table(folder / "train.parquet", columns=["size"])["size"]
+    return round(pc.mean(sizes).as_py())
+
+
+def measure(
+    images: Images, workers: int, batch_size: int, batches: int | None, device: torch.device
+) -> dict[str, Any]:
+    """Time one epoch with so many workers."""
+    os.environ["BDBNN_WORKERS"] = str(workers)
+    training = images.batches(
+        "train",
+        batch_size=batch_size,
+        augmentation=Augmentation(crop_padding=0, horizontal_flip=True),
+        shuffle=True,
+        seed=0,
+        device=device,
+    )
+    count = batches or len(training)
+    every = max(1, count // SAMPLES)
+    memory = []
+    cpu, start, first = _cpu_seconds(), time.perf_counter(), 0.0
+    for number, _ in enumerate(islice(training.batches(0), count)):
+        if number == 0:
+            first = time.perf_counter() - start
+        if (number + 1) % every == 0:
+            memory.append(_mebibytes())
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - start
+    return {
+        "seconds_to_first_batch": round(first, 2),
+        "images_per_second": round((count - 1) * batch_size / (seconds - first)),
+        "images_per_cpu_second": round(count * batch_size / (_cpu_seconds() - cpu)),
+        "mebibytes": memory,
+    }
+
+
+def _cpu_seconds() -> float:
+    """Of this process, and of the workers that ended."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def _mebibytes() -> int:
+    """Memory of this process and its workers, what they share counting once, files not at all."""
+    pids = (os.getpid(), *(child.pid for child in multiprocessing.active_children()))
+    text = "".join(Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
+    return round(sum(map(int, re.findall(r"Pss_(?:Anon|Shmem): +(\d+) kB", text))) / 2**10)
+
+
+if __name__ == "__main__":
+    run(main)
