@@ -75,7 +75,7 @@ def alone(params: Params, network: Network, name: str) -> dict[str, float]:
         memory: resident on a CPU, workers not counted; allocated on a GPU.
     """
     device = select_device()
-    workload = Workload(params, configure(params.compute, device), random_images())
+    workload = Workload(params, configure(params.compute, device, binary=True), random_images())
     seconds = []
     with tempfile.TemporaryDirectory() as nothing_compiled:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = nothing_compiled

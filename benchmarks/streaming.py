@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, help="of an epoch; default: all")
     parser.add_argument("--out", type=Path, help="JSON file of the results")
     arguments = parser.parse_args()
-    arithmetic = configure(load_params(arguments.params).compute, select_device())
+    arithmetic = configure(load_params(arguments.params).compute, select_device(), binary=False)
     images = open_prepared(arguments.data)
     manifest = images.manifest
     if not isinstance(manifest, StreamedManifest):

@@ -51,7 +51,7 @@ def main() -> None:
     params = load_params(arguments.params)
     compute = params.compute.model_copy(update={"threads": arguments.threads})
     params = params.model_copy(update={"compute": compute})
-    workload = Workload(params, configure(compute, device), load_images())
+    workload = Workload(params, configure(compute, device, binary=True), load_images())
     batches = arguments.batches or (200 if device.type == "cuda" else 10)
     for part in arguments.parts or PARTS:
         result = {

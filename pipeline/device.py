@@ -50,12 +50,17 @@ def select_device() -> torch.device:
     return torch.device(name)
 
 
-def configure(compute: Compute, device: torch.device) -> Arithmetic:
+def configure(compute: Compute, device: torch.device, *, binary: bool) -> Arithmetic:
     """Apply threads and determinism to this process and decide every `auto`.
 
     bfloat16 on a CPU without the instructions is emulated and ten times slower than float32, so
-    `auto` takes it on CUDA only. On a CPU torch.compile needs a C++ compiler: `auto` compiles where
-    there is one.
+    `auto` takes it where they are. On a CPU torch.compile needs a C++ compiler, speeds up a binary
+    network and slows down a full-precision one: `auto` compiles accordingly.
+
+    Args:
+        compute: parameters.
+        device: where the network is.
+        binary: whether the network quantizes anything.
 
     Raises:
         UserError: compute.compile is on, but there is no compiler.
@@ -77,13 +82,13 @@ def configure(compute: Compute, device: torch.device) -> Arithmetic:
     can_compile = cuda or shutil.which(compiler) is not None
     if compute.compile == "on" and not can_compile:
         raise UserError(f"compute.compile is on: needs {compiler}, which is not there (or set CXX)")
-    half = compute.precision == "bfloat16" or (
-        compute.precision == "auto" and cuda and torch.cuda.is_bf16_supported()
-    )
+    supports_half = torch.cuda.is_bf16_supported if cuda else torch.cpu._is_avx512_bf16_supported
+    half = compute.precision == "bfloat16" or (compute.precision == "auto" and supports_half())
     return Arithmetic(
         device=device,
         autocast=torch.bfloat16 if half else None,
-        compile=can_compile and compute.compile != "off",
+        compile=compute.compile == "on"
+        or (compute.compile == "auto" and can_compile and (cuda or binary)),
         channels_last=on_cuda[compute.channels_last],
         deterministic=compute.deterministic,
     )

@@ -170,9 +170,9 @@ class Compute(Section):
     """What changes the bits of a result. Launcher, workers and progress bar do not."""
 
     precision: Literal["auto", "float32", "bfloat16"]
-    """`auto`: bfloat16 autocast on CUDA devices that have it, else float32."""
+    """`auto`: bfloat16 autocast on devices that have the instructions, else float32."""
     compile: Literal["auto", "on", "off"]
-    """torch.compile; `auto`: on CUDA, and on a CPU where there is a C++ compiler."""
+    """torch.compile; `auto`: on CUDA, and for binary networks on a CPU with a C++ compiler."""
     channels_last: Literal["auto", "on", "off"]
     """Memory format; `auto`: on CUDA only."""
     deterministic: bool

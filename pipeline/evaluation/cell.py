@@ -65,7 +65,7 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
         UserError: a file is missing or damaged, network, data and reference do not fit together,
             or the network computes no finite numbers.
     """
-    arithmetic = configure(params.compute, select_device())
+    arithmetic = configure(params.compute, select_device(), binary=True)
     model, description = load_trained(places.model, "best")
     architecture = description.architecture
     reference = _load_reference(places, model, architecture)

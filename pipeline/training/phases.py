@@ -170,7 +170,7 @@ def binarize_student(
 
 def _train(params: Params, places: Places, plan: Plan) -> None:
     device = select_device()
-    arithmetic = configure(params.compute, device)
+    arithmetic = configure(params.compute, device, binary=plan.binarization is not None)
     interruption = Interruption()
     with interruption.watch(), process_group(device) as world:
         cell = f"{places.out.parent.name}/{places.out.name}"

@@ -36,7 +36,7 @@ def workload() -> Workload:
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (16, 3, 16, 16), np.uint8)
     images = Images(Split(pixels, generator.integers(0, 10, 16)), "sixteen")
-    return Workload(params, configure(params.compute, CPU), images)
+    return Workload(params, configure(params.compute, CPU, binary=True), images)
 
 
 @pytest.mark.parametrize("usual_layers", [False, True])

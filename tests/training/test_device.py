@@ -48,28 +48,33 @@ def test_a_device_that_is_not_there(monkeypatch, name):
         select_device()
 
 
-def test_auto_on_the_cpu_is_float32():
+@pytest.mark.parametrize(
+    ("instructions", "dtype"), [(False, torch.float32), (True, torch.bfloat16)]
+)
+def test_auto_takes_bfloat16_on_a_cpu_that_has_it(monkeypatch, instructions, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
     auto = compute(precision="auto", compile="auto", channels_last="auto")
-    arithmetic = configure(auto, CPU)
-    assert arithmetic.autocast is None
+    arithmetic = configure(auto, CPU, binary=True)
     assert not arithmetic.channels_last
     with arithmetic.autocast_context():
-        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == dtype
+    assert configure(compute(precision="float32"), CPU, binary=True).autocast is None
 
 
 def test_auto_compiles_on_the_cpu_where_there_is_a_compiler(monkeypatch):
-    assert not configure(compute(compile="off"), CPU).compile
+    assert not configure(compute(compile="off"), CPU, binary=True).compile
     for compiler, there in ((sys.executable, True), ("/no/such/compiler", False)):
         monkeypatch.setenv("CXX", compiler)
-        assert configure(compute(compile="auto"), CPU).compile is there
+        assert configure(compute(compile="auto"), CPU, binary=True).compile is there
+        assert not configure(compute(compile="auto"), CPU, binary=False).compile
     with pytest.raises(UserError, match="is on: needs /no/such/compiler, which is not there"):
-        configure(compute(compile="on"), CPU)
+        configure(compute(compile="on"), CPU, binary=True)
     monkeypatch.setenv("CXX", sys.executable)
-    assert configure(compute(compile="on"), CPU).compile
+    assert configure(compute(compile="on"), CPU, binary=True).compile
 
 
 def test_bfloat16_and_channels_last_on_demand():
-    arithmetic = configure(compute(precision="bfloat16", channels_last="on"), CPU)
+    arithmetic = configure(compute(precision="bfloat16", channels_last="on"), CPU, binary=True)
     model = arithmetic.place(nn.Conv2d(3, 4, 3))
     assert model.weight.is_contiguous(memory_format=torch.channels_last)
     with arithmetic.autocast_context():
@@ -79,7 +84,7 @@ def test_bfloat16_and_channels_last_on_demand():
 
 
 def test_threads_are_applied():
-    configure(compute(threads=1), CPU)
+    configure(compute(threads=1), CPU, binary=True)
     assert torch.get_num_threads() == 1
 
 
@@ -87,7 +92,9 @@ def test_threads_are_applied():
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_determinism_is_applied(monkeypatch, deterministic):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    arithmetic = configure(compute(deterministic=deterministic), torch.device("cuda", 0))
+    arithmetic = configure(
+        compute(deterministic=deterministic), torch.device("cuda", 0), binary=True
+    )
     assert arithmetic.deterministic is deterministic
     assert torch.are_deterministic_algorithms_enabled() is deterministic
     assert torch.backends.cudnn.benchmark is not deterministic
@@ -96,7 +103,7 @@ def test_determinism_is_applied(monkeypatch, deterministic):
 
 def test_no_threads_named_leaves_torchs_default():
     torch.set_num_threads(3)
-    configure(compute(threads=0), CPU)
+    configure(compute(threads=0), CPU, binary=True)
     assert torch.get_num_threads() == 3
 
 
@@ -107,7 +114,7 @@ def test_auto_on_cuda(monkeypatch):
     device = select_device()
     assert device == torch.device("cuda", 0)
     auto = compute(precision="auto", compile="auto", channels_last="auto")
-    arithmetic = configure(auto, device)
+    arithmetic = configure(auto, device, binary=True)
     assert arithmetic.compile
     assert arithmetic.channels_last
     assert (arithmetic.autocast is torch.bfloat16) is torch.cuda.is_bf16_supported()

@@ -122,7 +122,7 @@ def train(
 
 def program(folder: Path) -> None:
     """What each process does."""
-    arithmetic = configure(tiny_params().compute, select_device())
+    arithmetic = configure(tiny_params().compute, select_device(), binary=True)
     with process_group(arithmetic.device) as world:
         model, teacher = without_batch_statistics(1, True), without_batch_statistics(2, False)
         before = {name: weight.detach().clone() for name, weight in model.named_parameters()}

@@ -49,7 +49,7 @@ def batches(padding: int, rank: int = 0) -> ResidentBatches:
 def test_logits_are_the_frozen_networks_and_unchanging_images_pass_once(padding, rank):
     network = Counting()
     training = batches(padding, rank)
-    teacher = Teacher(network, training, configure(tiny_params().compute, CPU))
+    teacher = Teacher(network, training, configure(tiny_params().compute, CPU, binary=False))
     for epoch in range(3):
         pairs = zip(training.batches(epoch), training.positions(epoch), strict=True)
         for (images, _), positions in pairs:
