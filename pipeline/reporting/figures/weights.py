@@ -103,10 +103,10 @@ def layer_statistics(results: Results, network: str) -> Figure:
     for axes, (key, title, factor) in zip(grid, STATISTICS, strict=True):
         _draw_by_layer(axes, results, network, key, factor)
         axes.set_title(title)
-        if key == "teacher_distance":
-            axes.set_yscale("log")
-        else:
+        if key != "teacher_distance":
             axes.set_ylim(bottom=0)
+        elif any(line.get_xdata().size for line in axes.lines):  # else nothing has a logarithm
+            axes.set_yscale("log")
         axes.tick_params(labelbottom=axes is grid[-1])
     legend(figure, (row for row, cells in results.rows(network) if cells), marker=True)
     return figure
