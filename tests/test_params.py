@@ -61,7 +61,7 @@ BAD = {
     "no share": ({"data.validation": 1.0}, "data.validation is 1.0: Input should be less than 1"),
     "no choice": (
         {"network.block": "resnext"},
-        "network.block is 'resnext': Input should be 'bireal' or 'plain'",
+        "network.block is 'resnext': Input should be 'bireal', 'plain' or 'react'",
     ),
     "low target": ({"kurtosis.target": 0.5}, "kurtosis.target is 0.5: kurtosis is never below 1"),
     "low target of a layer": ({"kurtosis.target": "1.8 x3, 0.9"}, "kurtosis is never below 1"),
