@@ -11,12 +11,19 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_headline_is_that_of_the_committed_results():
-    block = re.search(
-        r"<!-- headline of (results/\w+) -->\n```\n(.*?)\n```\n<!-- end -->", README, re.DOTALL
-    )
-    assert block is not None
-    assert block[2] == headline(load_results(ROOT / block[1]))
+HEADLINES = re.findall(
+    r"<!-- headline of (results/\w+) -->\n```\n(.*?)\n```\n<!-- end -->", README, re.DOTALL
+)
+
+
+@pytest.mark.parametrize(("folder", "text"), HEADLINES, ids=[folder for folder, _ in HEADLINES])
+def test_a_headline_is_that_of_the_committed_results(folder, text):
+    assert text == headline(load_results(ROOT / folder))
+
+
+def test_every_committed_table_is_a_headline():
+    committed = {f"results/{path.parent.name}" for path in (ROOT / "results").glob("*/curves")}
+    assert {folder for folder, _ in HEADLINES} == committed
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
