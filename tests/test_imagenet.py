@@ -12,13 +12,19 @@ from dvc.repo import Repo
 for stage in Repo().stage.collect("{PIPELINE}"):
     print(*(out.def_path.removeprefix("../../") for out in stage.outs))
 """
+FEW = {"networks": ["resnet18"], "seeds": [1], "ablation_seeds": [], "untuned_rows": ["binary"]}
 STEP_ONE, STEP_TWO = "complete-step-one@resnet18-1", "complete@resnet18-1"
 
 
 @pytest.fixture(scope="module")
 def as_if_run(tmp_path_factory) -> Clone:
-    """A clone in which DVC believes that every stage was run: its outputs are placeholders."""
+    """A clone in which DVC believes that every stage was run: its outputs are placeholders.
+
+    One network and one seed, whatever is committed.
+    """
     clone = Clone(tmp_path_factory.mktemp("imagenet") / "clone", f"{FOLDER}/params.yaml", {})
+    cells = clone.folder / FOLDER / "cells.yaml"
+    write_yaml(cells, with_overrides(read_yaml(cells), FEW))
     for out in clone.run("python", "-c", OUTPUTS).split():
         path = clone.folder / out
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,11 +49,11 @@ def stale(clone: Clone, changes: dict) -> set[str]:
     ("changes", "expected"),
     [
         ({}, set()),
-        ({"step_two.learning_rate": 0.001}, {STEP_TWO}),
-        ({"step_one.learning_rate": 0.001}, {STEP_ONE}),
-        ({"student.learning_rate": 0.001}, {"binary@resnet18-1"}),
-        ({"mimicking.weight": 100.0}, {STEP_ONE, STEP_TWO}),
-        ({"kurtosis.target": 1.4}, {"finetune@resnet18-1", STEP_ONE, STEP_TWO}),
+        ({"step_two.learning_rate": 0.00123}, {STEP_TWO}),
+        ({"step_one.learning_rate": 0.00123}, {STEP_ONE}),
+        ({"student.learning_rate": 0.00123}, {"binary@resnet18-1"}),
+        ({"mimicking.weight": 123.0}, {STEP_ONE, STEP_TWO}),
+        ({"kurtosis.target": 1.57}, {"finetune@resnet18-1", STEP_ONE, STEP_TWO}),
     ],
     ids=lambda value: next(iter(value), "nothing") if isinstance(value, dict) else "",
 )

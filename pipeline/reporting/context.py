@@ -13,6 +13,8 @@ from pipeline.reporting.tables import Table
 
 LOSSES = ("cross_entropy", "kurtosis", "distillation", "mimicking")
 UNUSED = "not used by any row that was run"
+LONG = 20
+"""A longer list is shown by its first entries and their number."""
 
 
 def data_name(results: Results, notes: Sequence[FileNote]) -> str:
@@ -150,7 +152,9 @@ def shown(value: Any) -> str:
     """A parameter or a fact as text."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
+        if len(value) > LONG:
+            return f"{shown(value[:3])}, ... ({len(value):,})"
         return ", ".join(shown(item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -160,3 +160,11 @@ def test_ten_classes_are_never_called_imagenet(folder: Path) -> None:
     results = load_results(folder)
     assert context.data_name(results, notes) == "Ten ImageNet classes, 96 px"
     assert "no figure here is one of ImageNet" in context.data_note(results, notes)
+
+
+def test_a_thousand_classes_are_counted_not_listed(folder: Path) -> None:
+    classes = [f"n{index:08}" for index in range(1000)]
+    for path in (folder / "details").glob("*.json"):
+        edit_json(path, manifest=MANIFEST | {"classes": classes})
+    shown = context.data(load_results(folder)).shown.set_index("Data")["Value"]
+    assert shown["classes"] == "n00000000, n00000001, n00000002, ... (1,000)"
