@@ -153,9 +153,8 @@ def shown(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        if len(value) > LONG:
-            return f"{shown(value[:3])}, ... ({len(value):,})"
-        return ", ".join(shown(item) for item in value)
+        first = value if len(value) <= LONG else [*value[:3], f"... ({len(value):,})"]
+        return ", ".join(shown(item) for item in first)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
