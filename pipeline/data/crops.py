@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
 
 from pipeline.data.images import load_image
@@ -16,9 +15,7 @@ Crop = Callable[[Tensor], Tensor]
 
 
 def pixels(name: str, content: bytes | UserError) -> Tensor:
-    """Decode an image: uint8 (3, H, W), three equal channels if it is grey.
-
-    JPEG, unless damaged or in CMYK, by torchvision in half the time; all else as `load_image` does.
+    """Decode an image as `load_image` does: uint8 (3, H, W), three equal channels if it is grey.
 
     Args:
         name: what an error calls the image.
@@ -27,14 +24,8 @@ def pixels(name: str, content: bytes | UserError) -> Tensor:
     Raises:
         UserError: the bytes are no image, or a truncated one.
     """
-    if isinstance(content, bytes) and content.startswith(b"\xff\xd8"):
-        encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        try:
-            return decode_jpeg(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
-        except RuntimeError:
-            pass  # load_image can do more, or says what is wrong
     image = load_image(name, content).convert("RGB")
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def training_crop(size: int, scale_min: float, horizontal_flip: bool) -> Crop:

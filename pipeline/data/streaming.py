@@ -1,7 +1,9 @@
 """Batches of images that are decoded as they are needed, by workers, and never all in memory."""
 
+import atexit
 import copy
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
@@ -275,23 +277,30 @@ class StreamedBatches:
             num_workers=min(self._workers, len(tasks)),
             worker_init_fn=_start_worker,
             pin_memory=self._device.type == "cuda",
+            generator=torch.Generator(),  # else it draws a number from the global one
         )
         delivered = iter(loader)
-        while True:
-            try:
-                images = next(delivered)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if not str(error).startswith("DataLoader worker"):
-                    raise
-                raise UserError(
-                    f"a process that decodes images died ({str(error).splitlines()[0]}); perhaps "
-                    "memory or /dev/shm is full: lower BDBNN_WORKERS or batch_size"
-                ) from error
-            if isinstance(images, UserError):
-                raise images
-            yield images
+        try:
+            for _ in tasks:
+                images = _next(delivered)
+                if isinstance(images, UserError):
+                    raise UserError(str(images))
+                yield images
+        finally:
+            del delivered  # ends the workers, also while a traceback holds this frame
+
+
+def _next(delivered: Iterator[Tensor | UserError]) -> Tensor | UserError:
+    """The next images from the workers, or why there are none."""
+    try:
+        return next(delivered)
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        return UserError(
+            f"a process that decodes images died ({str(error).splitlines()[0]}); perhaps "
+            "memory or /dev/shm is full: lower BDBNN_WORKERS or batch_size"
+        )
 
 
 def _start_worker(_number: int) -> None:
@@ -301,3 +310,11 @@ def _start_worker(_number: int) -> None:
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Kill the workers of batches that were abandoned: at exit Python would wait for them."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # DataLoader's handler takes it for an accident
+    for worker in multiprocessing.active_children():
+        worker.kill()

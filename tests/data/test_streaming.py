@@ -1,0 +1,425 @@
+"""Streamed batches: what is in them, whatever decodes them, and what can go wrong meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.data import streaming
+from pipeline.data.opening import open_prepared
+from pipeline.data.streaming import worker_count
+from pipeline.errors import UserError
+from pipeline.params import Augmentation
+from tests.conftest import ROOT
+from tests.data.conftest import number_of
+
+AUGMENTATION = Augmentation(crop_padding=0, horizontal_flip=True)
+SOURCES = ("folders", "shards")
+
+
+@pytest.fixture(autouse=True)
+def _no_workers(monkeypatch):
+    monkeypatch.setenv("BDBNN_WORKERS", "0")
+
+
+def training(folder, **changes):
+    options = {
+        "batch_size": 8,
+        "augmentation": AUGMENTATION,
+        "shuffle": True,
+        "seed": 1,
+        "device": torch.device("cpu"),
+    }
+    return open_prepared(folder).batches("train", **(options | changes))
+
+
+def evaluation(folder, split="test", **changes):
+    options = {"batch_size": 8, "augmentation": None, "shuffle": False, "seed": 0}
+    device = torch.device("cpu")
+    return open_prepared(folder).batches(split, device=device, **(options | changes))
+
+
+def whole(batches, epoch=0):
+    images, labels = zip(*batches.batches(epoch), strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def numbers(folder, images) -> list[int]:
+    """Which numbered image each normalised crop shows."""
+    manifest = open_prepared(folder).manifest
+    mean, std = (np.array(values) for values in (manifest.mean, manifest.std))
+    return [number_of((image.mean((1, 2)).numpy() * std + mean) * 255) for image in images]
+
+
+def textured(images):
+    """Replace the files by images of noise, on which no two crops are alike."""
+    generator = np.random.default_rng(0)
+    for path in sorted(images.root.rglob("*.jpg")):
+        Image.fromarray(generator.integers(0, 256, (14, 17, 3), np.uint8)).save(path)
+    return images
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_evaluation_gives_every_image_once_in_order_with_its_label(indexed, source):
+    images = indexed(source)
+    folder = images.prepare()
+    batches = evaluation(folder)
+    pixels, labels = whole(batches)
+    assert len(batches) == 3
+    assert (pixels.dtype, pixels.shape) == (torch.float32, (20, 3, 8, 8))
+    assert labels.dtype == torch.int64
+    found = numbers(folder, pixels)
+    assert sorted(found) == list(range(40, 60))
+    assert [number % 2 for number in found] == labels.tolist()
+    assert not batches.changes
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_training_gives_every_image_at_most_once_in_a_new_order_each_epoch(indexed, source):
+    folder = indexed(source).prepare()
+    batches = training(folder)
+    assert len(batches) == 3  # of 30 images
+    orders = []
+    for epoch in range(3):
+        pixels, labels = whole(batches, epoch)
+        orders.append(numbers(folder, pixels))
+        assert len(set(orders[-1])) == 24
+        assert [number % 2 for number in orders[-1]] == labels.tolist()
+    assert len({tuple(order) for order in orders}) == 3
+    assert batches.changes
+
+
+def test_images_are_normalised_by_the_manifest(indexed):
+    folder = textured(indexed()).prepare()
+    opened = open_prepared(folder)
+    pixels, _ = whole(evaluation(folder))
+    mean, std = (
+        np.array(values)[:, None, None] for values in (opened.manifest.mean, opened.manifest.std)
+    )
+    expected = (opened.pixels("test", 3) / 255 - mean) / std
+    torch.testing.assert_close(pixels[3], torch.tensor(expected, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_same_batches_whatever_the_number_of_workers_and_after_starting_again(
+    indexed, source, monkeypatch
+):
+    images = indexed(source)
+    folder = (textured(images) if source == "folders" else images).prepare()
+    alone = training(folder)
+    expected = [whole(alone, epoch) for epoch in range(3)]
+    for workers in (1, 3):
+        monkeypatch.setenv("BDBNN_WORKERS", str(workers))
+        again = training(folder)
+        torch.manual_seed(workers)
+        for epoch in (2, 0):  # as after a restart
+            for found, wanted in zip(whole(again, epoch), expected[epoch], strict=True):
+                assert torch.equal(found, wanted)
+    assert not torch.equal(expected[0][0], whole(training(folder, seed=2))[0])
+
+
+def test_decoding_leaves_the_random_numbers_of_the_training_alone(indexed):
+    folder = indexed().prepare()
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    whole(training(folder))
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_each_image_is_cropped_anew_in_each_epoch(indexed):
+    folder = textured(indexed()).prepare()
+    batches = training(folder)
+    shown = {}
+    for epoch in range(3):
+        pixels, _ = whole(batches, epoch)
+        for image, position in zip(pixels, torch.cat(list(batches.positions(epoch))), strict=False):
+            shown.setdefault(int(position), []).append(image)
+    crops = [images for images in shown.values() if len(images) > 1]
+    assert len(crops) > 20
+    assert not any(torch.equal(images[0], images[1]) for images in crops)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("kind", [training, evaluation])
+def test_ranks_together_give_the_batches_of_one_process(indexed, source, kind):
+    folder = indexed(source).prepare()
+    alone = list(kind(folder).batches(2))
+    ranks = [list(kind(folder, rank=rank, world_size=3).batches(2)) for rank in range(3)]
+    for (images, labels), *shares in zip(alone, *ranks, strict=True):
+        assert torch.equal(torch.cat([share[0] for share in shares]), images)
+        assert torch.equal(torch.cat([share[1] for share in shares]), labels)
+
+
+def test_more_ranks_than_images_leave_some_with_none(indexed):
+    folder = indexed().prepare()
+    shares = [list(evaluation(folder, rank=rank, world_size=7).batches(0)) for rank in range(7)]
+    assert min(len(images) for share in shares for images, _ in share) == 0
+    assert sum(len(images) for share in shares for images, _ in share) == 20
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_positions_and_the_whole_split(indexed, source):
+    folder = indexed(source).prepare()
+    batches = training(folder, rank=1, world_size=2)
+    positions = torch.cat(list(batches.positions(1)))
+    labels = pq.read_table(folder / "train.parquet")["label"].to_numpy()
+    assert torch.equal(whole(batches, 1)[1], torch.from_numpy(labels[positions.numpy()]))
+    every, _ = whole(evaluation(folder, "train", rank=1, world_size=2).whole())
+    found = numbers(folder, every)
+    assert len(found) == len(set(found)) == 30
+    assert [number % 2 for number in found] == labels.tolist()
+
+
+def test_channels_last_changes_the_memory_format_alone(indexed):
+    folder = indexed().prepare()
+    (usual, _), (last, _) = (
+        next(training(folder, channels_last=each).batches(0)) for each in (False, True)
+    )
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    assert usual.is_contiguous()
+    assert torch.equal(usual, last)
+
+
+def test_rows_are_shuffled_in_windows_of_row_groups(indexed, monkeypatch):
+    monkeypatch.setattr(streaming, "WINDOW", 14)
+    folder = indexed("shards", 84).prepare(validation=0.1)
+    table = pq.read_table(folder / "train.parquet").to_pandas()
+    groups = (table["path"] + table["group"].astype(str)).to_numpy()
+    windows = []
+    for epoch in range(4):
+        order = torch.cat(list(training(folder, batch_size=7).positions(epoch))).numpy()
+        assert len(set(order)) == len(order)
+        windows.append([frozenset(groups[order[start : start + 14]]) for start in (0, 14, 28)])
+        assert all(2 <= len(window) <= 4 for window in windows[-1])
+        assert not (np.diff(order[:14]) > 0).all()
+    assert len({window[0] for window in windows}) > 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_file_that_vanished_is_one_line(indexed, workers, monkeypatch):
+    monkeypatch.setenv("BDBNN_WORKERS", str(workers))
+    images = indexed()
+    folder = images.prepare()
+    images.path("test", 45).unlink()
+    with pytest.raises(UserError) as error:
+        whole(evaluation(folder))
+    path = images.path("test", 45)
+    assert str(error.value) == f"{path}: could not be read: No such file or directory"
+
+
+def test_a_file_that_changed_is_one_line(indexed):
+    images = indexed()
+    folder = images.prepare()
+    path = images.path("test", 45)
+    before = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(UserError) as error:
+        whole(evaluation(folder))
+    assert str(error.value) == (
+        f"{path}: has {before + 4} bytes, had {before} when it was indexed; "
+        "run the stage prepare again"
+    )
+    index = next(
+        number
+        for number, row in enumerate(pq.read_table(folder / "test.parquet").to_pylist())
+        if row["path"].endswith("045.jpg")
+    )
+    with pytest.raises(UserError, match="when it was indexed"):
+        open_prepared(folder).pixels("test", index)
+
+
+def test_a_shard_that_vanished_is_one_line(indexed):
+    images = indexed("shards")
+    folder = images.prepare()
+    path = images.root / "test-00001-of-00002.parquet"
+    path.unlink()
+    with pytest.raises(UserError, match=rf"^{path}: is not a whole Parquet file \(.*No such file"):
+        whole(evaluation(folder))
+
+
+def test_a_damaged_or_missing_index_is_named(indexed):
+    folder = indexed().prepare()
+    path = folder / "test.parquet"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    with pytest.raises(UserError, match=r"test.parquet: differs from its checksum in manifest"):
+        evaluation(folder)
+    path.unlink()
+    with pytest.raises(UserError, match=r"test.parquet: no such file$"):
+        evaluation(folder)
+
+
+def test_a_location_that_is_not_set_is_named(indexed, monkeypatch):
+    images = indexed()
+    monkeypatch.setenv("IMAGES", str(images.root))
+    folder = images.prepare(location="$IMAGES")
+    assert len(whole(evaluation(folder))[0]) == 20
+    monkeypatch.delenv("IMAGES")
+    with pytest.raises(UserError, match=r"the environment variable IMAGES is not set$"):
+        open_prepared(folder)
+
+
+def test_a_killed_worker_is_one_line(indexed, monkeypatch):
+    monkeypatch.setenv("BDBNN_WORKERS", "1")
+    folder = indexed(count=80).prepare()
+    batches = evaluation(folder, "train", batch_size=1).batches(0)
+    next(batches)
+    (worker,) = psutil.Process().children()
+    worker.kill()
+    with pytest.raises(UserError, match=r"^a process that decodes images died \(DataLoader work"):
+        list(batches)
+
+
+def test_workers_ignore_signals_and_end_with_the_batches(indexed, monkeypatch):
+    monkeypatch.setenv("BDBNN_WORKERS", "2")
+    folder = indexed(count=80).prepare()
+    batches = evaluation(folder, "train", batch_size=1).batches(0)
+    next(batches)
+    workers = psutil.Process().children()
+    assert len(workers) == 2
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+        worker.send_signal(signal.SIGINT)
+    assert len(list(batches)) == 59
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+
+
+ABANDONED = """
+import sys, torch
+from pathlib import Path
+from pipeline.data.opening import open_prepared
+images = open_prepared(Path(sys.argv[1]))
+batches = images.batches("train", batch_size=1, augmentation=None, shuffle=False, seed=0,
+                         device=torch.device("cpu")).batches(0)
+next(batches)
+print("started", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def abandoned(indexed):
+    """A process in the middle of its batches, which it leaves at the end of its input."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ABANDONED, str(indexed().prepare())],
+        cwd=ROOT,
+        env={**os.environ, "BDBNN_WORKERS": "2"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.readline() == b"started\n"
+        yield process
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's signal at a parent's death")
+def test_workers_do_not_outlive_a_killed_training(abandoned):
+    workers = psutil.Process(abandoned.pid).children()
+    assert len(workers) == 2
+    abandoned.kill()
+    abandoned.wait()
+    assert not psutil.wait_procs(workers, timeout=2)[1]
+
+
+def test_a_training_that_fails_does_not_wait_for_its_workers(abandoned):
+    workers = psutil.Process(abandoned.pid).children()
+    assert abandoned.communicate(timeout=30) == (b"", b"")
+    assert abandoned.returncode == 0
+    assert not psutil.wait_procs(workers, timeout=2)[1]
+
+
+def test_the_number_of_workers_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("BDBNN_WORKERS", "7")
+    assert worker_count() == 7
+    monkeypatch.delenv("BDBNN_WORKERS")
+    cpus = len(psutil.Process().cpu_affinity())
+    assert worker_count() == cpus
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert worker_count() == max(1, cpus // 2)
+    for value in ("two", "-1", "1.5"):
+        monkeypatch.setenv("BDBNN_WORKERS", value)
+        with pytest.raises(UserError, match=rf"^BDBNN_WORKERS is '{value}': must be a number"):
+            worker_count()
+
+
+PROGRAM = """
+import sys, torch, torch.distributed as dist
+from pathlib import Path
+from pipeline.data.opening import open_prepared
+from pipeline.params import Augmentation
+from tests.data.test_streaming import numbers
+
+folder, out = map(Path, sys.argv[1:])
+dist.init_process_group("gloo")
+rank, size = dist.get_rank(), dist.get_world_size()
+for split, augmentation in (("train", Augmentation(crop_padding=0, horizontal_flip=True)),
+                            ("test", None)):
+    batches = open_prepared(folder).batches(
+        split, batch_size=6, augmentation=augmentation, shuffle=augmentation is not None, seed=1,
+        device=torch.device("cpu"), rank=rank, world_size=size)
+    seen = [numbers(folder, images) for images, _ in batches.batches(0)]
+    (out / f"{split}-{rank}").write_text(repr(seen))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_see_every_image_of_a_global_batch_once(indexed, tmp_path):
+    folder = indexed(count=42).prepare()  # 32 to train: the last of six batches is not whole
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    launch = "torch.distributed.run", "--standalone", "--nproc-per-node=2"
+    end = subprocess.run(
+        [sys.executable, "-m", *launch, str(program), str(folder), str(tmp_path)],
+        env={**os.environ, "BDBNN_WORKERS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert end.returncode == 0, end.stderr
+    for split, batches, images in (
+        ("train", training(folder, batch_size=6), 30),
+        ("test", evaluation(folder, batch_size=6), 21),
+    ):
+        first, second = (eval((tmp_path / f"{split}-{rank}").read_text()) for rank in range(2))
+        together = [one + other for one, other in zip(first, second, strict=True)]
+        alone = [numbers(folder, pixels) for pixels, _ in batches.batches(0)]
+        assert together == alone
+        assert len({number for batch in together for number in batch}) == images
+
+
+def memory(process: psutil.Process) -> int:
+    """Bytes of a process and its workers, without files they have mapped; shared ones once."""
+    text = "".join(
+        Path(f"/proc/{each.pid}/smaps_rollup").read_text()
+        for each in (process, *process.children())
+    )
+    lines = [line.split() for line in text.splitlines()]
+    return sum(1024 * int(line[1]) for line in lines if line[0] in ("Pss_Anon:", "Pss_Shmem:"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("source", SOURCES)
+def test_memory_stays_flat_over_an_epoch(indexed, source, monkeypatch):
+    monkeypatch.setenv("BDBNN_WORKERS", "2")
+    batches = training(indexed(source, 800).prepare(), batch_size=4)
+    used = []
+    for number, _ in enumerate(batches.batches(0)):
+        if number % 15 == 0:
+            time.sleep(0.05)
+            used.append(memory(psutil.Process()))
+    assert len(used) == 10
+    assert max(used[5:]) - max(used[2:5]) < 2**20 * 3
