@@ -18,7 +18,7 @@ from benchmarks.workload import Network, OurLoop, Row, UsualEpoch, Workload, ran
 from pipeline.device import Arithmetic, configure, select_device
 from pipeline.params import Params
 
-OURS, EAGER = "ours", "ours, eager"
+OURS, FLOAT32, EAGER = "ours", "ours, float32", "ours, float32, eager"
 USUAL, USUAL_LAYERS = "usual", "usual, its own layers"
 
 
@@ -51,8 +51,9 @@ def measure_alone(workload: Workload, network: Network) -> dict[str, dict[str, f
 
 
 def _names(arithmetic: Arithmetic) -> tuple[str, ...]:
-    ours = (OURS, EAGER) if arithmetic.compile else (OURS,)
-    return (*ours, USUAL, USUAL_LAYERS)
+    half = (FLOAT32,) if arithmetic.autocast else ()
+    eager = (EAGER,) if arithmetic.compile else ()
+    return (OURS, *half, *eager, USUAL, USUAL_LAYERS)
 
 
 def _loop(
@@ -61,9 +62,10 @@ def _loop(
     if name in (USUAL, USUAL_LAYERS):
         own = name == USUAL_LAYERS
         return UsualEpoch(workload, network, row, batches, workers=WORKERS, usual_layers=own)
-    if name == EAGER:
-        eager = replace(workload.arithmetic, compile=False)
-        workload = replace(workload, arithmetic=eager)
+    if name in (FLOAT32, EAGER):
+        compiled = workload.arithmetic.compile and name == FLOAT32
+        arithmetic = replace(workload.arithmetic, autocast=None, compile=compiled)
+        workload = replace(workload, arithmetic=arithmetic)
     return OurLoop(workload, network, row, batches)
 
 

@@ -80,10 +80,16 @@ def _epoch(result: dict[str, Any]) -> str:
 
 
 def _terms(result: dict[str, Any]) -> str:
+    text = _terms_in(result["hardware"]["precision"], result)
+    return text + ("\n" + _terms_in("float32", result["float32"]) if "float32" in result else "")
+
+
+def _terms_in(precision: str, result: dict[str, Any]) -> str:
     step = result["steps"]["step"]
     lines = [
-        f"Kurtosis loss and WDM of ResNet-18 with their gradient; a step of the row complete takes "
-        f"{1 / step['per_second']['median']:.2f} s, {step['cpu_milliseconds'] / 1e3:.2f} s of CPU:",
+        "Kurtosis loss and WDM of ResNet-18 with their gradient; a step of the row complete in "
+        f"{precision} takes {1 / step['per_second']['median']:.2f} s, "
+        f"{step['cpu_milliseconds'] / 1e3:.2f} s of CPU:",
         "",
         "| form of WDM | milliseconds of CPU | share of the step | in CPU time |",
         "| --- | --- | --- | --- |",

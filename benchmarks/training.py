@@ -1,10 +1,11 @@
 """Compare the trainer with the field's usual loop, in turns, in one process.
 
 epoch   images/s of binary ResNet-20 (on a GPU of ResNet-18 too), in the row complete (all losses,
-        with a teacher) and the row binary (cross-entropy alone): our trainer, the same without
-        torch.compile, the usual loop with our network, and with the field's binary layers; then
-        warm-up and peak memory of each
-terms   kurtosis loss and WDM of ResNet-18 with their gradient, as shares of our training step
+        with a teacher) and the row binary (cross-entropy alone): our trainer, the same in float32
+        (as the usual loop), without torch.compile, the usual loop with our network, and with the
+        field's binary layers; then warm-up and peak memory of each
+terms   kurtosis loss and WDM of ResNet-18 with their gradient, as shares of our training step, also
+        in float32
 input   images/s of our batches and of per-image transforms, without a network
 profile where the time of our step of ResNet-20 and ResNet-18 goes
 
@@ -17,6 +18,7 @@ writes  OUT/<part>.json with hardware and versions; without --out nothing
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -80,7 +82,12 @@ def measure(part: str, workload: Workload, rounds: int, batches: int) -> dict[st
                 for network in (("resnet20", "resnet18") if on_gpu else ("resnet20",))
             }
         case "terms":
-            return terms.measure(workload, rounds)
+            measured = terms.measure(workload, rounds)
+            if workload.arithmetic.autocast:
+                arithmetic = replace(workload.arithmetic, autocast=None)
+                single = terms.measure(replace(workload, arithmetic=arithmetic), rounds)
+                return measured | {"float32": single}
+            return measured
         case "input":
             return inputs.measure(workload, rounds, batches)
     return {network: profile.measure(workload, network) for network in get_args(Network)}

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,9 +26,9 @@ def workload() -> Workload:
     """Sixteen images of 16x16 pixels in batches of eight, eager, WDM as the usual loop has it."""
     params = load_params(ROOT / "reports/cifar10/full/params.yaml")
     changes = {
-        "compute": {"compile": "off", "threads": 1},
+        "compute": {"precision": "float32", "compile": "off", "threads": 1},
         "student": {"batch_size": 8},
-        "mimicking": {"form": "released"},
+        "mimicking": {"form": "released", "sort_every": 1},
     }
     sections = {
         name: getattr(params, name).model_copy(update=update) for name, update in changes.items()
@@ -64,6 +65,13 @@ def test_an_epoch_is_compared_in_both_rows(workload):
         assert row["images"].keys() == {"ours", "usual", "usual, its own layers"}
         wall = row["ratio"]["ours"]["wall"]
         assert 0 < wall["min"] <= wall["median"] <= wall["max"]
+
+
+def test_bfloat16_is_also_compared_in_the_usual_loops_precision(workload):
+    half = replace(workload.arithmetic, autocast=torch.bfloat16)
+    result = epoch.measure(replace(workload, arithmetic=half), "resnet20", rounds=1, batches=1)
+    for row in result.values():
+        assert set(row["ratio"]) == {"ours", "ours, float32", "usual, its own layers"}
 
 
 def test_terms_are_shares_of_a_step(workload):
