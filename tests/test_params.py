@@ -45,6 +45,12 @@ def test_values_and_types_are_those_of_the_file(write_params):
         params.student.epochs = 3
 
 
+STREAMING = {
+    "resize": 10,
+    "crop_scale_min": 0.3,
+    "unreadable": "refuse",
+    "statistics": "measured",
+}
 BAD = {
     "unknown key": ({"student.epoch": 3}, "student.epoch is unknown"),
     "not a number": ({"student.learning_rate": "low"}, "learning_rate is 'low': Input should be"),
@@ -68,6 +74,22 @@ BAD = {
     "no target": ({"kurtosis.target": "1.8 x0"}, "kurtosis.target is '1.8 x0': no target given"),
     "odd target": ({"kurtosis.target": "flat"}, "'flat' is not a target such as 1.8 or 1.4 x14"),
     "target is nan": ({"kurtosis.target": float("nan")}, "kurtosis.target is nan: "),
+    "streaming images in memory": (
+        {"streaming": STREAMING},
+        "data.source is 'digits': with the section streaming it must be folders or shards",
+    ),
+    "streaming with padding": (
+        {"streaming": STREAMING, "data.source": "folders"},
+        "augmentation.crop_padding is 1: must be 0 with the section streaming",
+    ),
+    "a crop larger than the image": (
+        {"streaming": STREAMING | {"resize": 7}, "data.source": "shards"},
+        "streaming.resize is 7: must be at least data.image_size, 8",
+    ),
+    "no such choice": (
+        {"streaming": STREAMING | {"unreadable": "ask"}},
+        "streaming.unreadable is 'ask': Input should be 'refuse' or 'skip'",
+    ),
     "target is a list": ({"kurtosis.target": [1.8]}, "kurtosis.target is [1.8]: "),
 }
 
