@@ -13,8 +13,9 @@ from pydantic import JsonValue
 from tqdm import tqdm
 
 from pipeline.artifacts import atomic_folder, atomic_path, sha256, write_json
-from pipeline.data.crops import evaluation_crop, pixels
+from pipeline.data.crops import EvaluationCrop
 from pipeline.data.encoded import Encoded
+from pipeline.data.images import load_image
 from pipeline.data.prepared import SplitName, StreamedManifest, statistics_of_counts
 from pipeline.data.source import Source, digest_of_lines
 from pipeline.data.splitting import choose
@@ -100,7 +101,7 @@ def write_index(folder: Path, source: Source, data: Data, streaming: Streaming) 
 
 
 def _check(name: str, encoded: Encoded, size: int, resize: int) -> Checked:
-    crop = evaluation_crop(resize, size)
+    crop = EvaluationCrop(resize, size)
     count = len(encoded.rows)
     checked = Checked(np.zeros(count, np.int64), [""] * count)
     offsets = np.arange(3)[:, None, None] * 256
@@ -110,7 +111,7 @@ def _check(name: str, encoded: Encoded, size: int, resize: int) -> Checked:
         for place, content in encoded.read(block):
             index = int(block[place])
             try:
-                image = pixels(encoded.name(index), content)
+                image = load_image(encoded.name(index), content).convert("RGB")
             except UserError as error:
                 checked.problems[index] = str(error).removeprefix(f"{encoded.root}/")
                 continue

@@ -14,12 +14,14 @@ from typing import Self
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.data.batches import Normalization, Shares, epoch_generator
-from pipeline.data.crops import Crop, evaluation_crop, pixels, training_crop
+from pipeline.data.crops import Crop, EvaluationCrop, TrainingCrop
 from pipeline.data.encoded import Encoded
+from pipeline.data.images import load_image
 from pipeline.data.location import resolve
 from pipeline.data.prepared import SplitName, StreamedManifest, check_sum
 from pipeline.errors import UserError
@@ -82,10 +84,10 @@ class StreamedImages:
         encoded, sizes, labels = self._load(split)
         manifest = self.manifest
         size = manifest.image_size
-        crop = evaluation_crop(manifest.streaming.resize, size)
+        crop: Crop = EvaluationCrop(manifest.streaming.resize, size)
         if augmentation is not None:
             scale_min = manifest.streaming.crop_scale_min
-            crop = training_crop(size, scale_min, augmentation.horizontal_flip)
+            crop = TrainingCrop(size, scale_min, augmentation.horizontal_flip)
         return StreamedBatches(
             Decoder(encoded, sizes, crop, size),
             labels,
@@ -106,7 +108,7 @@ class StreamedImages:
     def pixels(self, split: SplitName, index: int) -> np.ndarray:
         """See `Images`."""
         encoded, sizes, _ = self._load(split)
-        crop = evaluation_crop(self.manifest.streaming.resize, self.manifest.image_size)
+        crop = EvaluationCrop(self.manifest.streaming.resize, self.manifest.image_size)
         images = Decoder(encoded, sizes, crop, self.manifest.image_size)[np.array([index]), None]
         if isinstance(images, UserError):
             raise images
@@ -160,14 +162,14 @@ class Decoder(Dataset):
             return error
         return images
 
-    def _decode(self, index: int, content: bytes | UserError) -> Tensor:
+    def _decode(self, index: int, content: bytes | UserError) -> Image.Image:
         name = f"{self.encoded.root}/{self.encoded.name(index)}"
         if isinstance(content, bytes) and len(content) != self._sizes[index]:
             raise UserError(
                 f"{name}: has {len(content)} bytes, had {self._sizes[index]} when it was indexed; "
                 "run the stage prepare again"
             )
-        return pixels(name, content)
+        return load_image(name, content).convert("RGB")
 
 
 class StreamedBatches:

@@ -1,74 +1,25 @@
-import io
-
 import numpy as np
-import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import v2
 
-from pipeline.data.crops import evaluation_crop, pixels, training_crop
-from pipeline.data.images import load_image
-from pipeline.errors import UserError
-
-
-def encode(image: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def as_loaded(content: bytes) -> np.ndarray:
-    return np.asarray(load_image("x", content).convert("RGB")).transpose(2, 0, 1)
-
-
-@pytest.mark.parametrize(
-    ("mode", "kind"),
-    [
-        ("RGB", "JPEG"),
-        ("L", "JPEG"),
-        ("CMYK", "JPEG"),
-        ("P", "PNG"),
-        ("P", "GIF"),
-        ("RGBA", "PNG"),
-        ("1", "PNG"),
-        ("L", "PNG"),
-    ],
-)
-def test_each_mode_is_converted_as_for_images_in_memory(photo, mode, kind):
-    content = encode(photo(9, 7).convert(mode), kind)
-    image = pixels("x", content)
-    assert (image.dtype, image.shape) == (torch.uint8, (3, 7, 9))
-    assert np.array_equal(image.numpy(), as_loaded(content))
-
-
-def test_sixteen_bits_keep_their_high_byte():
-    content = encode(Image.fromarray(np.full((3, 4), 0xABCD, np.uint16)), "PNG")
-    assert torch.equal(pixels("x", content), torch.full((3, 3, 4), 0xAB, dtype=torch.uint8))
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_truncated_image_is_named(photo, kind):
-    content = encode(photo(50, 50), kind)
-    with pytest.raises(UserError, match=r"^train/a.JPEG: could not be decoded \(.+\)$"):
-        pixels("train/a.JPEG", content[: len(content) // 2])
-
-
-def test_no_image_is_named():
-    with pytest.raises(UserError, match=r"^x: could not be decoded \(no image format that"):
-        pixels("x", b"no image")
+from pipeline.data.crops import EvaluationCrop, TrainingCrop
 
 
 def test_evaluation_crops_the_centre_of_the_resized_image():
-    image = torch.zeros(3, 20, 40, dtype=torch.uint8)
-    image[:, 5:15, 15:25] = 200  # after resizing to 10 x 20: rows 2.5 to 7.5, columns 7.5 to 12.5
-    crop = evaluation_crop(resize=10, size=4)(image)
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[4:16, 14:26] = 200  # after resizing to 10 x 20: rows 2 to 8, columns 7 to 13
+    crop = EvaluationCrop(resize=10, size=4)(Image.fromarray(image))
     assert torch.equal(crop, torch.full((3, 4, 4), 200, dtype=torch.uint8))
+
+
+RAMP = Image.fromarray(np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None], (256, 256, 3)))
 
 
 def area_and_side(scale_min: float, flip: bool, seed: int) -> tuple[float, bool]:
     """Share of a horizontal ramp that a random crop spans, and whether it is mirrored."""
     torch.manual_seed(seed)
-    ramp = torch.arange(256, dtype=torch.uint8).expand(3, 256, 256)
-    row = training_crop(256, scale_min, flip)(ramp)[0, 0].int()
+    row = TrainingCrop(256, scale_min, flip)(RAMP)[0, 0].int()
     return abs(int(row[-1] - row[0])) / 255, bool(row[-1] < row[0])
 
 
@@ -80,3 +31,13 @@ def test_training_crops_are_as_large_as_asked_and_mirrored_in_half_of_the_cases(
     assert 70 < sum(mirrored for _, mirrored in drawn) < 130
     assert not any(mirrored for _, mirrored in (area_and_side(0.5, False, s) for s in range(20)))
     assert min(area_and_side(1.0, False, seed)[0] for seed in range(20)) > 0.98
+
+
+def test_a_training_crop_is_that_of_torchvision(photo):
+    image = photo(37, 23)
+    for seed in range(5):
+        torch.manual_seed(seed)
+        crop = TrainingCrop(9, 0.1, False)(image)
+        torch.manual_seed(seed)
+        expected = v2.RandomResizedCrop(9, scale=(0.1, 1.0))(v2.functional.pil_to_tensor(image))
+        assert torch.equal(crop, expected)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline.data.indexing import IMAGENET
 from pipeline.data.opening import open_prepared
@@ -86,6 +87,24 @@ def test_statistics_are_those_of_the_crops_of_evaluation_or_those_of_imagenet(in
     np.testing.assert_allclose(measured, channel_statistics(np.stack(crops)), rtol=1e-12)
     manifest = load_manifest(images.prepare(statistics="imagenet"))
     assert (manifest.mean, manifest.std) == IMAGENET
+
+
+def test_images_of_every_mode_are_taken(indexed):
+    images = indexed()
+    for number, mode in zip((40, 42, 44, 46), ("CMYK", "L", "P", "I;16"), strict=True):
+        path = images.path("test", number)
+        grey = np.full((11, 12), 100)
+        if mode == "I;16":
+            image = Image.fromarray((grey * 256).astype(np.uint16))
+        else:
+            image = Image.fromarray(grey.astype(np.uint8)).convert("RGB").convert(mode)
+        image.save(path, "JPEG" if mode in ("CMYK", "L") else "PNG")
+    folder = images.prepare()
+    opened = open_prepared(folder)
+    for index, row in enumerate(rows(folder, "test")):
+        if row["path"][-7:-4] in ("040", "042", "044", "046"):
+            pixels = opened.pixels("test", index).astype(int)
+            assert np.abs(pixels - 100).max() <= 2, row["path"]
 
 
 def test_a_limit_bounds_what_is_listed(indexed):
