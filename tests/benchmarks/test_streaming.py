@@ -1,0 +1,43 @@
+"""The streaming benchmark at its smallest."""
+
+import json
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+from tests.data.conftest import Indexed
+
+
+def benchmark(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks.streaming", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_each_number_of_workers_is_measured(tmp_path):
+    folder = Indexed(tmp_path / "images", "folders", 60).prepare()
+    out = tmp_path / "streaming.json"
+    options = ["--batch-size", 4, "--batches", 10, "--workers", 0, 1]
+    end = benchmark("--data", folder, *options, "--out", out)
+    assert end.returncode == 0, end.stderr
+    result = json.loads(out.read_text())
+    assert json.loads(end.stdout) == result
+    assert list(result["workers"]) == ["0", "1"]
+    assert result["settings"]["images"] == 45
+    for measured in result["workers"].values():
+        assert measured["images_per_second"] > 10
+        assert measured["images_per_cpu_second"] > 10
+        assert len(measured["mebibytes"]) == 10
+        assert max(measured["mebibytes"]) < 4000
+
+
+def test_images_in_memory_are_refused(tiny_digits):
+    end = benchmark("--data", tiny_digits)
+    assert end.returncode == 1
+    assert end.stderr == (
+        f"error: --data {tiny_digits}: is no index, its images are not streamed\n"
+    )
