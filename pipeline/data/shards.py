@@ -1,7 +1,8 @@
 """Parquet shards in the layout of Hugging Face image sets.
 
 `train-*.parquet` with `test-*.parquet` or `validation-*.parquet`. Where only one of the last two
-exists it is the test set; where both exist, `validation` is the validation split, taken whole.
+exists it is the test set; where both exist, `validation` is the validation split, taken whole. Test
+shards without labels (all -1, as ImageNet's) do not count.
 An image column (`img` or `image`) holds structs of `bytes` and `path`, a label column (`label`,
 `labels` or `fine_label`) integers. Class names come from the features that the `datasets` package
 writes into the schema, else classes are called by their numbers.
@@ -34,13 +35,18 @@ def load(location: Path) -> Source:
             or a class has no image in one of the splits.
     """
     folder = existing_folder(location)
-    files = {name: _files(folder, name) for name in ("train", "validation", "test")}
-    held_out = [name for name in ("validation", "test") if files[name]]
-    if not files["train"] or not held_out:
+    splits = {
+        name: [_Shard(path) for path in _files(folder, name)]
+        for name in ("train", "validation", "test")
+    }
+    if all((shard.labels == -1).all() for shard in splits["test"]):
+        splits["test"] = []
+    splits = {name: shards for name, shards in splits.items() if shards}
+    held_out = [name for name in ("validation", "test") if name in splits]
+    if "train" not in splits or not held_out:
         raise UserError(
-            f"{folder}: needs train-*.parquet and test-*.parquet or validation-*.parquet"
+            f"{folder}: needs train-*.parquet and labelled test-*.parquet or validation-*.parquet"
         )
-    splits = {name: [_Shard(path) for path in files[name]] for name in ("train", *held_out)}
     classes = _class_names(splits["train"])
     samples = {name: _samples(folder, shards, classes) for name, shards in splits.items()}
     for name, split in samples.items():

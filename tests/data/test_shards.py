@@ -88,12 +88,22 @@ def test_with_both_validation_is_validation(write, load):
     assert (source.validation.labels.size, source.test.labels.size) == (3, 4)
 
 
+def test_a_test_split_without_labels_does_not_count(write, load):
+    write("train-0.parquet", [0, 1])
+    write("validation-0.parquet", [0, 1, 1])
+    write("test-0.parquet", [-1, -1])
+    source = load()
+    assert source.validation is None
+    assert source.test.labels.tolist() == [0, 1, 1]
+    assert list(source.origin["files"]) == ["train-0.parquet", "validation-0.parquet"]
+
+
 def test_missing_splits_and_shards_are_named(write, load):
     path = write("train-00000-of-00002.parquet", [0, 1])
     with pytest.raises(UserError, match=r"00002.parquet: is one of 2 shards, found 1$"):
         load()
     path.rename(path.with_name("train-00000-of-00001.parquet"))
-    with pytest.raises(UserError, match=r"needs train-\*.parquet and test-\*.parquet or valid"):
+    with pytest.raises(UserError, match=r"needs train-\*.parquet and labelled test-\*"):
         load()
 
 
@@ -106,14 +116,14 @@ def test_a_truncated_shard_is_named(write, load, kept):
         load()
 
 
-def test_a_damaged_page_is_named(write, load):
+def test_a_damaged_page_is_named(write, load, data):
     write("test-0.parquet", [0, 1])
-    path = write("train-0.parquet", [0, 1])
+    path = write("train-0.parquet", [0, 0, 1, 1])
     content = bytearray(path.read_bytes())
     content[4:60] = b"\xff" * 56
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"train-0.parquet: is not a whole Parquet file"):
-        load()
+        split_source(load(), data(validation=0.5))
 
 
 @pytest.mark.parametrize(
