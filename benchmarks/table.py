@@ -1,6 +1,7 @@
 """Write the tables of docs/speed.md from the committed results.
 
 reads   benchmarks/results/<machine>/<part>.json, written by `python -m benchmarks.training --out`
+        and `python -m benchmarks.streaming --out`
 writes  docs/speed.md between its two marks
 """
 
@@ -136,12 +137,40 @@ def _profile(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _streaming(result: dict[str, Any]) -> str:
+    settings = result["settings"]
+    lines = [
+        f"Streamed images (`python -m benchmarks.streaming`): {settings['images']:,} files of "
+        f"{settings['mean_bytes']:,} bytes on average, random resized crops of "
+        f"{settings['image_size']} pixels, one epoch:",
+        "",
+        "| workers | images/s | images per second of CPU time | memory along the epoch |",
+        "| --- | --- | --- | --- |",
+    ]
+    for workers, measured in result["workers"].items():
+        memory = measured["mebibytes"]
+        cells = [
+            workers,
+            f"{measured['images_per_second']:,}",
+            f"{measured['images_per_cpu_second']:,}",
+            f"{min(memory)} to {max(memory)} MiB",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _spread(values: dict[str, float], form: str) -> str:
     middle, low, high = (form.format(values[key]) for key in ("median", "min", "max"))
     return f"{middle} ({low} to {high})"
 
 
-TABLES = {"epoch": _epoch, "terms": _terms, "input": _input, "profile": _profile}
+TABLES = {
+    "epoch": _epoch,
+    "terms": _terms,
+    "input": _input,
+    "profile": _profile,
+    "streaming": _streaming,
+}
 
 
 if __name__ == "__main__":
