@@ -222,7 +222,11 @@ def _task(
         option, which = plan.first_weights
         twin = Architecture.model_fields.keys() - {"binarization"}
         _check_same(architecture, option, plan.start, twin)
-        source, _ = load_trained(plan.start, which)
+        source, found = load_trained(plan.start, which)
+        if plan.step == "two" and found.step != "one":
+            raise UserError(
+                f"{option} {plan.start}: its step is {found.step!r}, step two goes on from step one"
+            )
         model.load_state_dict(source.state_dict())
     for option, folder in (("--teacher", plan.teacher), ("--distiller", plan.distiller)):
         if folder is not None:

@@ -186,6 +186,10 @@ BAD = {
         step_two(start=DISTILLER),
         f"--start {DISTILLER}: its network is 'vgg_small', this network's is 'resnet20'",
     ),
+    "what is no step one": (
+        step_two(start=TEACHER),
+        f"--start {TEACHER}: its step is 'single', step two goes on from step one",
+    ),
     "nothing there": (step_two(start="models/none"), "models/none/model.json: no such file"),
     "no schedule": (
         step_one(params="brief.yaml"),
