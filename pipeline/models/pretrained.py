@@ -1,6 +1,5 @@
 """Weights of torchvision's networks: those it publishes, or a file."""
 
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ import torch
 from torch import nn
 
 from pipeline.artifacts import read_tensors
+from pipeline.data.location import resolve
 from pipeline.errors import UserError
 from pipeline.models.saved import State, load_state
 
@@ -30,13 +30,13 @@ def load_pretrained(model: nn.Module, network: str, weights: str) -> None:
             of torch.save, read without running what it holds. Environment variables are expanded.
 
     Raises:
-        UserError: the download fails; the file is missing or damaged; the weights are of another
-            architecture or number of classes.
+        UserError: the download fails; a variable is not set; the file is missing or damaged; the
+            weights are of another architecture or number of classes.
     """
     if weights == "download":
         source, state = _download(network.removeprefix(PREFIX))
     else:
-        path = Path(os.path.expandvars(weights))
+        path = resolve(weights, "pretrained.weights")
         source, state = f"pretrained.weights: {path}", _read(path)
     expected = model.state_dict()
     for name, tensor in expected.items():
@@ -62,7 +62,7 @@ def _download(name: str) -> tuple[str, State]:
         with _timeout():
             state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except Exception as error:  # of the network, the disk, the hash, or reading the file
-        reason = str(getattr(error, "reason", error)).splitlines()[0]
+        reason = str(getattr(error, "reason", error)).partition("\n")[0] or type(error).__name__
         raise UserError(
             f"pretrained.weights is 'download': {entry.url} could not be had ({reason}); "
             "name a file with these weights instead"

@@ -64,6 +64,10 @@ def test_environment_variables_are_expanded(tmp_path, published, monkeypatch) ->
     load_pretrained(model, NETWORK, "$WEIGHTS/weights.pth")
     assert_loaded(model, published)
 
+    monkeypatch.delenv("WEIGHTS")
+    with pytest.raises(UserError, match=r"^pretrained.weights is '\$WEIGHTS/.*WEIGHTS is not set$"):
+        load_pretrained(model, NETWORK, "$WEIGHTS/weights.pth")
+
 
 def corrupt(path: Path) -> None:
     """Keep the first half."""
