@@ -54,22 +54,28 @@ def last_row(results: Results, network: str) -> str:
 
 
 def steps(results: Results, network: str) -> str:
-    """Markdown: the epochs of each binary row, if any was trained in two steps; else empty."""
+    """Markdown: epochs of each binary row and distillers, if any has two steps; else empty."""
     epochs: dict[str, str] = {}
+    distillers: set[str] = set()
     two = False
     for row, cells in results.rows(network):
         for cell in cells if row.binary else ():
             epochs[row.label] = f"{len(cell.curves)}"
+            if cell.details.distiller is not None:
+                distillers.add(network_label(cell.details.distiller.partition("-")[0]))
             if cell.step_one is not None:
                 two = True
                 epochs[row.label] = f"{len(cell.step_one)} + {len(cell.curves)}"
     if not two:
         return ""
     listed = ", ".join(f"{label} {counted}" for label, counted in epochs.items())
-    return (
+    text = (
         "Two steps: binary activations with real weights first, then both binary, started from the "
         f"last weights of step one. Dotted: where step two begins. Epochs: {listed}."
     )
+    if distillers:
+        text += f" Logits are distilled from {', '.join(sorted(distillers))}."
+    return text
 
 
 def kurtosis_distances(results: Results, network: str) -> str:

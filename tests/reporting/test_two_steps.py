@@ -64,7 +64,9 @@ def test_the_epochs_of_two_steps_follow_each_other(results: Results) -> None:
     figure = accuracy.training_curves(results, STUDENT)
     dotted = [line for line in figure.axes[0].lines if line.get_linestyle() == ":"]
     assert [line.get_xdata()[0] for line in dotted] == [3.5]
-    assert "Binary alone 4, Complete (BD-BNN) 3 + 4." in summary.steps(results, STUDENT)
+    text = summary.steps(results, STUDENT)
+    assert "Binary alone 4, Complete (BD-BNN) 3 + 4." in text
+    assert text.endswith("Logits are distilled from ResNet-34 (torchvision).")
 
 
 def test_one_step_needs_no_words(shared_results: Path) -> None:
