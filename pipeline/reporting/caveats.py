@@ -38,6 +38,12 @@ def _about_seeds(results: Results) -> Iterator[str]:
             row.label: [cell for cell in cells if not cell.details.pretrained]
             for row, cells in results.rows(network)
         }
+        if any(cell.details.pretrained for cell in results.seeds(network, "full-precision")):
+            yield (
+                f"{network_label(network)}: its weights were read, not trained here: the seeds of "
+                "its full precision are one network, and the validation images may be among those "
+                "it was trained on."
+            )
         counts = {label: len(cells) for label, cells in rows.items() if cells}
         if set(counts.values()) == {1}:
             epochs = _epochs([cell for cells in rows.values() for cell in cells])

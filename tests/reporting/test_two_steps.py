@@ -138,6 +138,8 @@ def test_seeds_and_epochs_are_those_of_what_was_trained(results: Results) -> Non
         "shows the pipeline, not the method."
     ]
     assert not any("other parameters" in line for line in found)
+    (read,) = [line for line in found if "were read, not trained" in line]
+    assert read.startswith("ResNet-34 (torchvision): ")
 
 
 def test_a_changed_step_is_stale_for_the_cells_of_two_steps(results: Results) -> None:
