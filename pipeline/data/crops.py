@@ -15,7 +15,7 @@ Crop = Callable[[Image.Image], Tensor]
 class TrainingCrop:
     """A random resized crop of aspect 3/4 to 4/3, mirrored in half of the cases if wanted.
 
-    Random numbers come from torch's global generator. Source: [the field's usual for ImageNet].
+    Random numbers come from torch's global generator. Source: the usual one of ImageNet [field].
 
     Args:
         size: height and width in pixels.

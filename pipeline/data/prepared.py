@@ -142,7 +142,7 @@ def load_manifest(folder: Path) -> Manifest:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run the stage prepare first") from error
-    kind = StreamedManifest if b'"streaming"' in content else Manifest
+    kind = StreamedManifest if b'"streaming":' in content else Manifest
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:

@@ -282,6 +282,9 @@ class StreamedBatches:
             generator=torch.Generator(),  # else it draws a number from the global one
         )
         delivered = iter(loader)
+        # DataLoader's handler raises wherever this process is when a worker dies; without it the
+        # next batch says so, within seconds.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             for _ in tasks:
                 images = _next(delivered)
@@ -296,12 +299,12 @@ def _next(delivered: Iterator[Tensor | UserError]) -> Tensor | UserError:
     """The next images from the workers, or why there are none."""
     try:
         return next(delivered)
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+    except (RuntimeError, EOFError, ConnectionError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker"):
             raise
         return UserError(
-            f"a process that decodes images died ({str(error).splitlines()[0]}); perhaps "
-            "memory or /dev/shm is full: lower BDBNN_WORKERS or batch_size"
+            "a process that decodes images died; perhaps memory or /dev/shm is full: lower "
+            "BDBNN_WORKERS or batch_size"
         )
 
 
