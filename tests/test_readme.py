@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from pipeline.reporting.headline import headline
@@ -24,6 +25,15 @@ def test_a_headline_is_that_of_the_committed_results(folder, text):
 def test_every_committed_table_is_a_headline():
     committed = {f"results/{path.parent.name}" for path in (ROOT / "results").glob("*/curves")}
     assert {folder for folder, _ in HEADLINES} == committed
+
+
+@pytest.mark.parametrize(
+    ("hours", "folder"),
+    re.findall(r"(\d+\.\d)\s+hours of training in\s+all\s+\(`(results/\w+)/timing`\)", README),
+)
+def test_the_hours_of_a_table_are_those_of_its_epochs(hours, folder):
+    tables = [pd.read_csv(path) for path in (ROOT / folder / "timing").glob("*.csv")]
+    assert hours == f"{sum(table.seconds.sum() for table in tables) / 3600:.1f}"
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
