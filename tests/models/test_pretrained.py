@@ -1,6 +1,7 @@
 import argparse
 import socket
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,7 @@ def test_a_download_that_fails_is_told_in_one_line(tmp_path, monkeypatch) -> Non
         port = free.getsockname()[1]
     for name in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # made once, with the proxies of then
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     start = time.monotonic()
 
