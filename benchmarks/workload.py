@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from benchmarks.usual_layers import use_usual_layers
 from benchmarks.usual_loop import UsualLoop, endless, pil_loader
-from pipeline.data.batches import ResidentBatches
 from pipeline.data.prepared import Split
+from pipeline.data.resident import ResidentBatches
 from pipeline.data.sources import load_source
 from pipeline.data.splitting import split_source
 from pipeline.device import Arithmetic

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from pipeline.data.batches import Batches, ResidentBatches
+from pipeline.data.batches import Batches
 from pipeline.data.prepared import (
     Manifest,
     Prepared,
@@ -16,6 +16,7 @@ from pipeline.data.prepared import (
     load_manifest,
     load_prepared,
 )
+from pipeline.data.resident import ResidentBatches
 from pipeline.params import Augmentation
 
 

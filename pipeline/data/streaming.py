@@ -1,7 +1,6 @@
 """Batches of images that are decoded as they are needed, by workers, and never all in memory."""
 
 import atexit
-import copy
 import ctypes
 import multiprocessing
 import os
@@ -9,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,11 +16,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.data.batches import Normalization, Shares, epoch_generator
+from pipeline.data.batches import Batches, Shares, epoch_generator
 from pipeline.data.crops import Crop, EvaluationCrop, TrainingCrop
 from pipeline.data.encoded import Encoded
 from pipeline.data.images import load_image
 from pipeline.data.location import resolve
+from pipeline.data.normalization import Normalization
 from pipeline.data.prepared import SplitName, StreamedManifest, check_sum
 from pipeline.errors import UserError
 from pipeline.params import Augmentation
@@ -172,7 +171,7 @@ class Decoder(Dataset):
         return load_image(name, content).convert("RGB")
 
 
-class StreamedBatches:
+class StreamedBatches(Batches):
     """Batches of indexed images; see `Batches`.
 
     Order and seeds are drawn for the whole epoch in this process, whose workers only decode: what
@@ -206,24 +205,17 @@ class StreamedBatches:
         seed: int,
         device: torch.device,
     ) -> None:
+        super().__init__(shares, shuffle=shuffle, seed=seed, device=device)
         self._decoder = decoder
         self._labels = torch.from_numpy(labels.copy())
         self._normalize = normalize
-        self._shares = shares
         self._augmented = augmented
-        self._shuffle = shuffle
-        self._seed = seed
-        self._device = device
         self._workers = worker_count()
 
     @property
     def changes(self) -> bool:
         """See `Batches`."""
         return self._augmented
-
-    def __len__(self) -> int:
-        """See `Batches`."""
-        return len(self._shares)
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """See `Batches`.
@@ -246,24 +238,9 @@ class StreamedBatches:
                 labels.to(self._device),
             )
 
-    def positions(self, epoch: int) -> Iterator[Tensor]:
-        """See `Batches`."""
-        order = self._order(epoch_generator(self._seed, epoch)).to(self._device)
-        for start, stop in self._shares:
-            yield order[start:stop]
-
-    def whole(self) -> Self:
-        """See `Batches`."""
-        whole = copy.copy(self)
-        whole._shuffle, whole._shares = False, self._shares.whole()
-        return whole
-
-    def _order(self, generator: torch.Generator) -> Tensor:
-        count = len(self._labels)
-        if not self._shuffle:
-            return torch.arange(count)
+    def _shuffled(self, generator: torch.Generator) -> Tensor:
         if self._decoder.encoded.rows[0] < 0:
-            return torch.randperm(count, generator=generator)
+            return super()._shuffled(generator)
         blocks = torch.from_numpy(self._decoder.encoded.blocks())
         ranks = torch.randperm(int(blocks[-1]) + 1, generator=generator)
         order = torch.argsort(ranks[blocks], stable=True)

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from pipeline.artifacts import write_json, write_tensors
-from pipeline.data.batches import Batches, Normalization
+from pipeline.data.batches import Batches
+from pipeline.data.normalization import Normalization
 from pipeline.data.opening import Images, open_prepared
 from pipeline.data.prepared import Manifest
 from pipeline.device import Arithmetic, configure, select_device
@@ -65,9 +66,10 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
         UserError: a file is missing or damaged, network, data and reference do not fit together,
             or the network computes no finite numbers.
     """
-    arithmetic = configure(params.compute, select_device(), binary=True)
     model, description = load_trained(places.model, "best")
     architecture = description.architecture
+    binary = architecture.binarization is not None
+    arithmetic = configure(params.compute, select_device(), binary=binary)
     reference = _load_reference(places, model, architecture)
     images = open_prepared(places.data)
     manifest = images.manifest

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.data.batches import ResidentBatches
 from pipeline.data.prepared import Split
+from pipeline.data.resident import ResidentBatches
 from pipeline.device import Arithmetic
 from pipeline.evaluation.accuracy import bootstrap_interval, mean_loss_and_top1, score
 

@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from pipeline.artifacts import read_json, read_tensors, write_json, write_tensors
-from pipeline.data.batches import ResidentBatches
 from pipeline.data.prepared import Split
+from pipeline.data.resident import ResidentBatches
 from pipeline.device import Arithmetic, configure, select_device
 from pipeline.evaluation.accuracy import mean_loss_and_top1, score
 from pipeline.models.architecture import Architecture, build

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.data.batches import ResidentBatches
 from pipeline.data.prepared import Split
+from pipeline.data.resident import ResidentBatches
 from pipeline.device import configure
 from pipeline.params import Augmentation
 from pipeline.training.teacher import Teacher

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.data.batches import ResidentBatches
 from pipeline.data.prepared import Split
+from pipeline.data.resident import ResidentBatches
 from pipeline.params import Augmentation
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

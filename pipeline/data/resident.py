@@ -1,0 +1,115 @@
+"""Batches of a split that lives on the device as uint8.
+
+There crop, flip and normalisation are operations on the batch: no Python runs for each image,
+nothing is decoded, and with CUDA nothing but the epoch's random numbers crosses the bus.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.data.batches import Batches, Shares, epoch_generator
+from pipeline.data.normalization import Normalization
+from pipeline.data.prepared import Split
+from pipeline.params import Augmentation
+
+
+class ResidentBatches(Batches):
+    """Batches of a split in memory; see `Batches`.
+
+    Random numbers are drawn on the CPU for the whole epoch, so that every device and every number
+    of processes sees the same images, changed alike, in the same global batch.
+
+    Args:
+        split: images uint8 (N, C, H, W), labels int64 (N,).
+        mean: of each channel, in [0, 1].
+        std: of each channel, in [0, 1].
+        batch_size: images in a global batch, over all ranks.
+        augmentation: random crop out of zero (black) padding and random horizontal flip, drawn for
+            each image; None for neither.
+        shuffle: a new order each epoch, for training.
+        seed: of order and augmentation.
+        device: where the split lives and the batches come out.
+        channels_last: memory format of the batches.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        batch_size: int,
+        augmentation: Augmentation | None,
+        shuffle: bool,
+        seed: int,
+        device: torch.device,
+        channels_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        shares = Shares(len(split.labels), batch_size, shuffle, rank, world_size)
+        super().__init__(shares, shuffle=shuffle, seed=seed, device=device)
+        self._padding = augmentation.crop_padding if augmentation else 0
+        self._flip = augmentation.horizontal_flip if augmentation else False
+        self._images = F.pad(torch.from_numpy(split.images).to(device), (self._padding,) * 4)
+        self._labels = torch.from_numpy(split.labels).to(device)
+        self._shape = split.images.shape[1:]
+        channels, height, width = self._shape
+        self._normalize = Normalization(
+            mean,
+            std,
+            (height, width),
+            device,
+            torch.channels_last if channels_last else torch.contiguous_format,
+        )
+
+        # Offset of each row of a crop from the crop's first byte, channel by channel.
+        padded_height, padded_width = self._images.shape[2:]
+        planes = torch.arange(channels, device=device)[:, None] * (padded_height * padded_width)
+        self._rows = (planes + torch.arange(height, device=device) * padded_width).flatten()
+        # Every run of `width` bytes as a row of an overlapping view: a crop selects rows of it,
+        # each copied at once (a third of the time of indexing by pixel or by window).
+        runs = self._images.numel() - width + 1
+        self._runs = self._images.view(-1).as_strided((runs, width), (1, 1))
+
+    @property
+    def changes(self) -> bool:
+        """See `Batches`."""
+        return self._padding > 0 or self._flip
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """See `Batches`."""
+        generator = epoch_generator(self._seed, epoch)
+        order = self._order(generator)
+        corners = torch.randint(2 * self._padding + 1, (2, len(order)), generator=generator)
+        flips = torch.randint(2, (len(order),), generator=generator)
+        order, corners, flips = (each.to(self._device) for each in (order, corners, flips))
+        for start, stop in self._shares:
+            chosen = order[start:stop]
+            images = self._crop(chosen, *corners[:, start:stop])
+            if self._flip:
+                images = _flip(images, flips[start:stop])
+            yield self._normalize(images), self._labels[chosen]
+
+    def _crop(self, chosen: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        if self._padding == 0:
+            return self._images.index_select(0, chosen)
+        size, width = self._images[0].numel(), self._images.shape[3]
+        starts = chosen * size + top * width + left
+        rows = self._runs.index_select(0, (starts[:, None] + self._rows).flatten())
+        return rows.view(len(chosen), *self._shape)
+
+
+def _flip(images: Tensor, flips: Tensor) -> Tensor:
+    """Mirror the images where `flips` (int64 0 or 1) says so.
+
+    Selecting from the images beside their mirror images takes a quarter of the time of torch.where
+    and, unlike a mask, does not make the host wait for the device.
+    """
+    both = torch.stack((images, images.flip(3)), dim=1).flatten(0, 1)
+    return both.index_select(0, 2 * torch.arange(len(flips), device=flips.device) + flips)
