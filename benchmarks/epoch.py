@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,8 @@ from benchmarks.workload import Network, OurLoop, Row, UsualEpoch, Workload, ran
 from pipeline.device import Arithmetic, configure, select_device
 from pipeline.params import Params
 
-OURS, FLOAT32, EAGER = "ours", "ours, float32", "ours, float32, eager"
+OURS, DETERMINISTIC = "ours", "ours, deterministic"
+FLOAT32, EAGER = "ours, float32", "ours, float32, eager"
 USUAL, USUAL_LAYERS = "usual", "usual, its own layers"
 
 
@@ -28,8 +30,9 @@ def measure(workload: Workload, network: Network, rounds: int, batches: int) -> 
     result = {}
     units = batches * workload.batch_size
     for row in get_args(Row):
-        loops = {name: _loop(workload, network, row, name, batches) for name in names}
-        contenders = {name: Contender(loop.epoch, units) for name, loop in loops.items()}
+        contenders = {
+            name: Contender(_epoch(workload, network, row, name, batches), units) for name in names
+        }
         samples = interleave(contenders, rounds, workload.arithmetic.device)
         result[row] = {
             "images": {name: rate(samples[name]) for name in names},
@@ -53,20 +56,32 @@ def measure_alone(workload: Workload, network: Network) -> dict[str, dict[str, f
 def _names(arithmetic: Arithmetic) -> tuple[str, ...]:
     half = (FLOAT32,) if arithmetic.autocast else ()
     eager = (EAGER,) if arithmetic.compile else ()
-    return (OURS, *half, *eager, USUAL, USUAL_LAYERS)
+    # on a CPU every algorithm is deterministic
+    repeatable = (DETERMINISTIC,) if arithmetic.device.type == "cuda" else ()
+    return (OURS, *repeatable, *half, *eager, USUAL, USUAL_LAYERS)
 
 
-def _loop(
+def _epoch(
     workload: Workload, network: Network, row: Row, name: str, batches: int
-) -> OurLoop | UsualEpoch:
+) -> Callable[[], None]:
+    """What runs an epoch of the loop; each chooses its algorithms anew, as they take turns."""
+    arithmetic = replace(workload.arithmetic, deterministic=name == DETERMINISTIC)
+    if name in (FLOAT32, EAGER):
+        compiled = arithmetic.compile and name == FLOAT32
+        arithmetic = replace(arithmetic, autocast=None, compile=compiled)
+    workload = replace(workload, arithmetic=arithmetic)
+    loop: OurLoop | UsualEpoch
     if name in (USUAL, USUAL_LAYERS):
         own = name == USUAL_LAYERS
-        return UsualEpoch(workload, network, row, batches, workers=WORKERS, usual_layers=own)
-    if name in (FLOAT32, EAGER):
-        compiled = workload.arithmetic.compile and name == FLOAT32
-        arithmetic = replace(workload.arithmetic, autocast=None, compile=compiled)
-        workload = replace(workload, arithmetic=arithmetic)
-    return OurLoop(workload, network, row, batches)
+        loop = UsualEpoch(workload, network, row, batches, workers=WORKERS, usual_layers=own)
+    else:
+        loop = OurLoop(workload, network, row, batches)
+
+    def epoch() -> None:
+        arithmetic.choose_algorithms()
+        loop.epoch()
+
+    return epoch
 
 
 def alone(params: Params, network: Network, name: str) -> dict[str, float]:
@@ -81,10 +96,10 @@ def alone(params: Params, network: Network, name: str) -> dict[str, float]:
     seconds = []
     with tempfile.TemporaryDirectory() as nothing_compiled:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = nothing_compiled
-        loop = _loop(workload, network, "complete", name, batches=2)
+        epoch = _epoch(workload, network, "complete", name, batches=2)
         for _ in range(2):
             start = time.perf_counter()
-            loop.epoch()
+            epoch()
             seconds.append(time.perf_counter() - start)
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device) / 2**20

@@ -29,6 +29,15 @@ class Arithmetic:
             model.to(memory_format=torch.channels_last)
         return model.to(self.device)
 
+    def choose_algorithms(self) -> None:
+        """Make this process compute as `deterministic` says; on a CPU it does so anyway."""
+        if self.device.type != "cuda":  # the call imports torch's compiler, which takes seconds
+            return
+        if self.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(self.deterministic)
+        torch.backends.cudnn.benchmark = not self.deterministic
+
     def autocast_context(self) -> torch.autocast:
         """Within it, a forward pass computes in the precision chosen."""
         return torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None)
@@ -69,12 +78,6 @@ def configure(compute: Compute, device: torch.device, *, binary: bool) -> Arithm
         torch.set_num_threads(compute.threads)
     cuda = device.type == "cuda"
     if cuda:
-        # Not on a CPU: what is used here is deterministic there anyway, and the call imports
-        # torch's compiler, which takes seconds.
-        if compute.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(compute.deterministic)
-        torch.backends.cudnn.benchmark = not compute.deterministic
         torch.cuda.set_device(device)
         torch.set_float32_matmul_precision("high")
     on_cuda = {"auto": cuda, "on": True, "off": False}
@@ -84,7 +87,7 @@ def configure(compute: Compute, device: torch.device, *, binary: bool) -> Arithm
         raise UserError(f"compute.compile is on: needs {compiler}, which is not there (or set CXX)")
     supports_half = torch.cuda.is_bf16_supported if cuda else torch.cpu._is_avx512_bf16_supported
     half = compute.precision == "bfloat16" or (compute.precision == "auto" and supports_half())
-    return Arithmetic(
+    arithmetic = Arithmetic(
         device=device,
         autocast=torch.bfloat16 if half else None,
         compile=compute.compile == "on"
@@ -92,6 +95,8 @@ def configure(compute: Compute, device: torch.device, *, binary: bool) -> Arithm
         channels_last=on_cuda[compute.channels_last],
         deterministic=compute.deterministic,
     )
+    arithmetic.choose_algorithms()
+    return arithmetic
 
 
 def _compiler() -> str:

@@ -40,7 +40,7 @@ def conclusion(results: Results, network: str) -> str:
         difference = paired(results, network, row, against)
         if row != against and difference is not None:
             sentences.append(
-                f"Against {row_named(against).label.lower()}: {difference.mean:+.2f} points, "
+                f"Against {row_named(against).label.lower()}: {difference.mean:+z.2f} points, "
                 f"{verdict(difference)}."
             )
     metrics = results.seeds(network, row)[0].metrics

@@ -139,7 +139,7 @@ def published_beside(
                 "Bits W/A": f"{line.weight_bits}/{line.activation_bits}",
                 "Top-1, %": "" if line.top1 is None else f"{line.top1:.2f}",
                 "Top-5, %": "" if line.top1 is None else number(line.top5, ".2f"),
-                "Ours minus it": number(difference, "+.2f"),
+                "Ours minus it": number(difference, "+z.2f"),
                 "Source": f"not confirmed: enter from the paper, in {PUBLISHED_FILE}"
                 if line.top1 is None
                 else f"{line.source} ({line.confidence})",
@@ -188,7 +188,7 @@ def ablation(results: Results, network: str) -> Table:
                 "Against": row_named(comparison.against).label,
                 "What it adds": change,
                 "Seeds": str(difference.count) if difference else NONE,
-                "Difference": f"{difference.mean:+.2f}" if difference else NONE,
+                "Difference": f"{difference.mean:+z.2f}" if difference else NONE,
                 "Spread": number(difference.std, ".2f") if difference else NONE,
                 "95 % interval": interval(difference),
                 "In words": verdict(difference),

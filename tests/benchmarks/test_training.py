@@ -16,7 +16,7 @@ from benchmarks.workload import Images, OurLoop, UsualEpoch, Workload
 from pipeline.data.prepared import Split
 from pipeline.device import configure
 from pipeline.params import load_params
-from tests.conftest import ROOT
+from tests.conftest import ROOT, needs_cuda
 
 CPU = torch.device("cpu")
 
@@ -72,6 +72,15 @@ def test_bfloat16_is_also_compared_in_the_usual_loops_precision(workload):
     result = epoch.measure(replace(workload, arithmetic=half), "resnet20", rounds=1, batches=1)
     for row in result.values():
         assert set(row["ratio"]) == {"ours", "ours, float32", "usual, its own layers"}
+
+
+@needs_cuda
+def test_on_a_gpu_the_cost_of_deterministic_algorithms_is_measured(workload):
+    compute = workload.params.compute
+    on_gpu = replace(workload, arithmetic=configure(compute, torch.device("cuda", 0), binary=True))
+    for row in epoch.measure(on_gpu, "resnet20", rounds=1, batches=1).values():
+        assert row["ratio"]["ours, deterministic"]["wall"]["median"] > 0
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_terms_are_shares_of_a_step(workload):

@@ -7,11 +7,10 @@ import torch
 from pipeline.data.prepared import Split
 from pipeline.data.resident import ResidentBatches
 from pipeline.params import Augmentation
+from tests.conftest import needs_cuda
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="no CUDA device"
-))]  # fmt: skip
+DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
 
 
 def random_split(count: int) -> Split:
@@ -174,7 +173,7 @@ def test_channels_last_changes_the_memory_format_alone(kind):
         assert torch.equal(images, expected)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@needs_cuda
 def test_cuda_sees_the_same_batches_as_the_cpu():
     for (images, labels), (expected, targets) in zip(
         make(device="cuda").batches(1), make().batches(1), strict=True

@@ -68,6 +68,14 @@ def test_ablation_is_paired_by_seed(by_hand: Results) -> None:
     assert list(shown[["Difference", "Spread", "95 % interval"]]) == ["+2.50", "0.71", "± 6.35"]
 
 
+def test_a_difference_that_rounds_to_zero_has_no_minus(tmp_path: Path) -> None:
+    folder = write_results(tmp_path, rows=["binary", "complete"], seeds=[1], layers=1, epochs=1)
+    edit_json(folder / "resnet20-binary-1.json", top1=0.9)
+    edit_json(folder / "resnet20-complete-1.json", top1=0.899999)
+    shown = tables.ablation(load_results(folder), "resnet20").shown
+    assert shown.iloc[-1]["Difference"] == "+0.00"
+
+
 def test_ablation_names_what_was_not_run(by_hand: Results) -> None:
     table = tables.ablation(by_hand, "resnet20")
     pairs = list(zip(table.data["row"], table.data["against"], strict=True))

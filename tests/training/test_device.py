@@ -8,10 +8,10 @@ from torch import nn
 from pipeline.device import configure, select_device
 from pipeline.errors import UserError
 from pipeline.provenance import provenance
+from tests.conftest import needs_cuda
 from tests.training.conftest import tiny_params
 
 CPU = torch.device("cpu")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 needs_none = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 
 

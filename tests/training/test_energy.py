@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from pipeline.training import energy
+from tests.conftest import needs_cuda
 
 CPU = torch.device("cpu")
 
@@ -31,7 +32,7 @@ def test_an_unreadable_counter_claims_nothing(powercap):
     assert energy.energy_joules(CPU) is None
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs_cuda
 def test_a_gpu_tells_a_rising_number_or_nothing():
     device = torch.device("cuda", 0)
     before = energy.energy_joules(device)
