@@ -116,7 +116,7 @@ class Student(Phase):
 
 
 class Pretrained(Section):
-    """Where the weights of the networks `torchvision_*` come from, which are then not trained."""
+    """Where the weights of networks `torchvision_*` come from that are read, not trained."""
 
     weights: str
     """`download` (torchvision's, of ImageNet), or a file: .pth or .safetensors. Environment

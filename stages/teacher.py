@@ -1,8 +1,8 @@
 """Train the full-precision teacher, or read it.
 
-reads   the prepared data and the sections teacher, augmentation, network, compute of the params; if
-        these have a section pretrained, a network torchvision_* is not trained: its weights are
-        read, and judged on validation
+reads   the prepared data and the sections teacher, cross_entropy, augmentation, network, compute of
+        the params; with --pretrained the weights that the section pretrained names, which are
+        judged on validation
 writes  OUT/model.json, best.safetensors, last.safetensors
         RESULTS/curves, kurtosis, timing/<name of OUT>.csv, one row per epoch (and layer)
 """
@@ -15,9 +15,19 @@ from stages.arguments import training_parser
 
 def main() -> None:
     """Entry point."""
-    arguments = training_parser(__doc__).parse_args()
+    parser = training_parser(__doc__)
+    parser.add_argument(
+        "--pretrained", action="store_true", help="read the weights of a torchvision_* network"
+    )
+    arguments = parser.parse_args()
     places = Places(arguments.data, arguments.out, arguments.results)
-    train_teacher(load_params(arguments.params), places, arguments.network, arguments.seed)
+    train_teacher(
+        load_params(arguments.params),
+        places,
+        arguments.network,
+        arguments.seed,
+        pretrained=arguments.pretrained,
+    )
 
 
 if __name__ == "__main__":

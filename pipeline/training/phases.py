@@ -75,9 +75,21 @@ class Plan:
         return ("--start", "last") if self.step == "two" else ("--teacher", "best")
 
 
-def train_teacher(params: Params, places: Places, network: str, seed: int) -> None:
-    """Train the row `full-precision`, or read it if `params.pretrained` is about `network`."""
-    read = params.pretrained if network.startswith(PREFIX) else None
+def train_teacher(
+    params: Params, places: Places, network: str, seed: int, *, pretrained: bool = False
+) -> None:
+    """Train the row `full-precision`, or if `pretrained` read the weights that `params` names.
+
+    Raises:
+        UserError: `params` name no weights to read, or `network` is none of torchvision's; or an
+            input does not fit.
+    """
+    if pretrained and params.pretrained is None:
+        raise UserError("--pretrained: the section pretrained is missing from the params")
+    if pretrained and not network.startswith(PREFIX):
+        raise UserError(
+            f"--pretrained: --network is {network!r}, weights can be read for {PREFIX}* alone"
+        )
     plan = Plan(
         row="full-precision",
         seed=seed,
@@ -87,7 +99,7 @@ def train_teacher(params: Params, places: Places, network: str, seed: int) -> No
         binarization=None,
         start=None,
         teacher=None,
-        pretrained=read.weights if read else None,
+        pretrained=params.pretrained.weights if pretrained and params.pretrained else None,
     )
     _train(params, places, plan)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import epoch, profile, terms
+from benchmarks import epoch, profile, terms, training
 from benchmarks.paired import Contender, Sample, interleave, rate, ratio
 from benchmarks.workload import Images, OurLoop, UsualEpoch, Workload
 from pipeline.data.prepared import Split
@@ -108,11 +108,12 @@ def test_the_command_writes_what_it_measured(tmp_path):
     assert result["ratio"]["usual"]["cpu"]["median"] > 1
 
 
-def test_an_unknown_part_is_refused():
-    command = [sys.executable, "-m", "benchmarks.training", "speed"]
-    end = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert end.returncode == 2
-    assert "there is no part 'speed': allowed are epoch, terms, input" in end.stderr
+def test_an_unknown_part_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["training", "speed"])
+    with pytest.raises(SystemExit) as end:
+        training.main()
+    assert end.value.code == 2
+    assert "no part 'speed': allowed are epoch, terms, input" in capsys.readouterr().err
 
 
 def test_samples_of_a_round_are_compared_with_each_other():

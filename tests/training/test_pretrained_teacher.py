@@ -66,7 +66,12 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.mark.slow
 def test_a_student_of_a_pretrained_teacher_takes_two_steps(folder, run_here):
-    assert run_here("teacher", folder, *arguments("torchvision_resnet18", TEACHER)).code == 0
+    assert (
+        run_here(
+            "teacher", folder, *arguments("torchvision_resnet18", TEACHER), "--pretrained"
+        ).code
+        == 0
+    )
     given = read_tensors(folder / "teacher.safetensors")
     for which in ("best", "last"):
         saved = read_tensors(folder / TEACHER / f"{which}.safetensors")
@@ -104,7 +109,7 @@ def test_pretrained_weights_of_other_classes_write_nothing(folder, run_here):
     write_tensors(weights, state | {"fc.weight": torch.zeros(7, 512), "fc.bias": torch.zeros(7)})
     out = "models/tiny/other"
     try:
-        end = run_here("teacher", folder, *arguments("torchvision_resnet18", out))
+        end = run_here("teacher", folder, *arguments("torchvision_resnet18", out), "--pretrained")
     finally:
         weights.write_bytes(before)
     assert_one_line(end, "teacher.safetensors: is of 7 classes, the data has 3")
@@ -114,9 +119,23 @@ def test_pretrained_weights_of_other_classes_write_nothing(folder, run_here):
 def test_a_student_does_not_start_from_a_teacher_of_another_network(folder, run_here):
     params = read_yaml(folder / "params.yaml")
     write_yaml(folder / "other.yaml", with_overrides(params, {"step_one.initialize": "teacher"}))
-    run_here("teacher", folder, *arguments("torchvision_resnet18", TEACHER))
+    run_here("teacher", folder, *arguments("torchvision_resnet18", TEACHER), "--pretrained")
     options = [*arguments("imagenet_resnet18", STEP_ONE), "--params", "other.yaml"]
     options += ["--step", "one", "--row", "x", "--losses", "distillation", "--teacher", TEACHER]
     end = run_here("binarize", folder, *options)
     found = "its network is 'torchvision_resnet18', this network's is 'imagenet_resnet18'"
     assert_one_line(end, f"--teacher {TEACHER}: {found}")
+
+
+def test_a_network_that_is_not_torchvisions_is_not_read(folder, run_here):
+    end = run_here("teacher", folder, *arguments("imagenet_resnet18", "models/x"), "--pretrained")
+    assert_one_line(end, "--network is 'imagenet_resnet18', weights can be read for torchvision_*")
+
+
+def test_weights_must_be_named(folder, run_here):
+    params = read_yaml(folder / "params.yaml")
+    del params["pretrained"]
+    write_yaml(folder / "unnamed.yaml", params)
+    options = [*arguments("torchvision_resnet18", "models/x"), "--params", "unnamed.yaml"]
+    end = run_here("teacher", folder, *options, "--pretrained")
+    assert_one_line(end, "--pretrained: the section pretrained is missing from the params")
