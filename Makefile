@@ -26,7 +26,7 @@ reproduce: setup ## run the digits pipeline and print its table
 	@echo "report: reports/digits/report.html"
 
 test: setup ## run the whole test suite
-	@python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: setup ## ruff and mypy
 	@ruff check .
