@@ -1,14 +1,19 @@
 import argparse
 import socket
+import threading
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torchvision.models import get_model_weights
 
-from pipeline.artifacts import write_tensors
+from pipeline.artifacts import sha256, write_tensors
 from pipeline.errors import UserError
 from pipeline.models.architecture import build
 from pipeline.models.pretrained import load_pretrained
@@ -179,3 +184,47 @@ def test_a_download_that_fails_is_told_in_one_line(tmp_path, monkeypatch) -> Non
     assert "\n" not in line
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert socket.getdefaulttimeout() is None
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch) -> Iterator[Callable[[Path], None]]:
+    """Have torchvision find its ResNet-18 in a file here, which a server on this machine gives."""
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(urllib.request, "_opener", None)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    weights = get_model_weights("resnet18").DEFAULT.value
+
+    def serve(file: Path) -> None:
+        url = f"http://127.0.0.1:{server.server_port}/{file.name}"
+        monkeypatch.setattr(weights, "url", url)
+
+    (tmp_path / "served").mkdir()
+    yield serve
+    server.shutdown()
+    server.server_close()
+
+
+def test_weights_are_downloaded_checked_and_kept(tmp_path, published, serve) -> None:
+    whole = tmp_path / "whole.pth"
+    torch.save(published, whole)
+    file = tmp_path / "served" / f"resnet18-{sha256(whole)[:8]}.pth"
+    whole.rename(file)
+    serve(file)
+    model = network()
+    load_pretrained(model, NETWORK, "download")
+    assert_loaded(model, published)
+
+    file.unlink()
+    load_pretrained(network(), NETWORK, "download")
+
+
+def test_a_download_whose_hash_is_another_is_not_kept(tmp_path, published, serve) -> None:
+    file = tmp_path / "served" / "resnet18-00000000.pth"
+    torch.save(published, file)
+    serve(file)
+    with pytest.raises(UserError, match=r"could not be had \(invalid hash value .*file with these"):
+        load_pretrained(network(), NETWORK, "download")
+    assert not [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
