@@ -50,7 +50,7 @@ class Encoded:
             none.
 
         Raises:
-            UserError: a Parquet file is missing or damaged.
+            UserError: a Parquet file is missing or damaged, or has other row groups than before.
         """
         in_groups: dict[tuple[str, int], list[int]] = {}
         for place, index in enumerate(indices):
@@ -63,7 +63,10 @@ class Encoded:
             first, images = _row_group(self.root / path, group)
             for place in places:
                 index = indices[place]
-                content = images[int(self.rows[index]) - first].as_py()
+                row = int(self.rows[index]) - first
+                if not 0 <= row < len(images):
+                    raise _changed(self.root / path)
+                content = images[row].as_py()
                 name = f"{self.root}/{self.name(index)}"
                 yield place, content or UserError(f"{name}: has no image bytes")
 
@@ -95,6 +98,10 @@ def damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path}: is not a whole Parquet file ({' '.join(str(error).split())})")
 
 
+def _changed(path: Path) -> UserError:
+    return UserError(f"{path}: is not the shard that was indexed; run the stage prepare again")
+
+
 def _content(path: Path) -> bytes | UserError:
     try:
         return path.read_bytes()
@@ -106,6 +113,8 @@ def _row_group(path: Path, group: int) -> tuple[int, pa.ChunkedArray]:
     """Number of its first row, and the bytes of its images."""
     try:
         with pq.ParquetFile(path) as file:
+            if group >= file.metadata.num_row_groups:
+                raise _changed(path)
             first = sum(file.metadata.row_group(each).num_rows for each in range(group))
             column = image_column(path, file.schema_arrow)
             table = file.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False)

@@ -31,7 +31,7 @@ def load_pretrained(model: nn.Module, network: str, weights: str) -> None:
 
     Raises:
         UserError: the download fails; a variable is not set; the file is missing or damaged; the
-            weights are of another architecture or number of classes.
+            weights are of another architecture or number of classes, or no finite numbers.
     """
     if weights == "download":
         source, state = _download(network.removeprefix(PREFIX))
@@ -46,6 +46,9 @@ def load_pretrained(model: nn.Module, network: str, weights: str) -> None:
         found, wanted = state["fc.bias"].numel(), expected["fc.bias"].numel()
         if found != wanted:
             raise UserError(f"{source}: is of {found} classes, the data has {wanted}")
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or not tensor.isfinite().all():
+            raise UserError(f"{source}: {name} is no dense tensor of finite numbers")
     load_state(model, state, source)
 
 

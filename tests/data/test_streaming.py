@@ -248,6 +248,23 @@ def test_a_shard_that_vanished_is_one_line(indexed):
         whole(evaluation(folder))
 
 
+@pytest.mark.parametrize("change", ["larger groups", "smaller groups", "fewer rows"])
+def test_a_shard_written_anew_is_one_line(indexed, change):
+    images = indexed("shards")
+    folder = images.prepare()
+    path = images.root / "test-00001-of-00002.parquet"
+    table = pq.read_table(path)
+    rows = {"larger groups": len(table), "smaller groups": 1, "fewer rows": len(table)}
+    if change == "fewer rows":
+        table = table.slice(0, 1)
+    pq.write_table(table, path, row_group_size=rows[change])
+    with pytest.raises(UserError) as error:
+        whole(evaluation(folder))
+    assert str(error.value) == (
+        f"{path}: is not the shard that was indexed; run the stage prepare again"
+    )
+
+
 def test_a_damaged_or_missing_index_is_named(indexed):
     folder = indexed().prepare()
     path = folder / "test.parquet"

@@ -125,6 +125,20 @@ BAD_FILES = {
         lambda path: write_tensors(path, state_of("resnet18")),
         "holds another architecture: bn2.bias is (512,), the network has nothing",
     ),
+    "not finite": (
+        "nan.pth",
+        lambda path: torch.save(
+            state_of(NETWORK) | {"conv1.weight": torch.full((64, 3, 7, 7), torch.nan)}, path
+        ),
+        "conv1.weight is no dense tensor of finite numbers",
+    ),
+    "sparse": (
+        "sparse.pth",
+        lambda path: torch.save(
+            state_of(NETWORK) | {"conv1.weight": torch.zeros(64, 3, 7, 7).to_sparse()}, path
+        ),
+        "conv1.weight is no dense tensor of finite numbers",
+    ),
     "other classes": (
         "classes.pth",
         lambda path: torch.save(state_of(NETWORK, 1000), path),
