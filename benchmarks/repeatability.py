@@ -11,7 +11,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 
 from pipeline.provenance import ROOT
@@ -43,6 +45,7 @@ def main() -> None:
         f"{len(first)} outputs: {len(first) - len(differing)} alike in both clones, "
         f"{as_committed} as committed (those hold versions and hardware too)"
     )
+    print(threads(yaml.safe_load((ROOT / pipeline).with_name("params.yaml").read_text())))
     sys.exit(1 if differing or not first else 0)
 
 
@@ -56,6 +59,17 @@ def run_in_clone(clone: Path, pipeline: str) -> Hashes:
     hashes = output_hashes(clone / Path(pipeline).with_suffix(".lock"))
     shutil.rmtree(clone)
     return hashes
+
+
+def threads(params: dict[str, Any]) -> str:
+    """What the hashes have to do with the number of threads."""
+    count = params["compute"]["threads"]
+    if count:
+        return f"computed with {count} thread(s), compute.threads: with another number bits differ"
+    return (
+        f"computed with {torch.get_num_threads()} threads, those of this machine "
+        "(compute.threads: 0): with another number bits differ"
+    )
 
 
 def output_hashes(lock: Path) -> Hashes:
