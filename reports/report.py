@@ -27,7 +27,7 @@ from pipeline.reporting.sources import Choice, FileNote, PublishedFigure, read_l
 run = load_results(Path(results))
 figures_of_others = read_lines(Path(published), PublishedFigure)
 known_files = read_lines(Path(notes), FileNote)
-page = Page(Path(out))
+page = Page(Path(out), debug=bool(caveats.debugged(run)))
 style.use_style()
 
 # %%

@@ -19,10 +19,13 @@ class Page:
 
     Args:
         folder: Gets `tables/<name>.csv`, `tables/<name>.md` and `figures/<name>.png`.
+        debug: What it shows is no result: the names of the files begin with `debug-`, and figures
+            are stamped.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, debug: bool = False) -> None:
         self._folder = folder
+        self._prefix = "debug-" if debug else ""
 
     def text(self, markdown: str) -> None:
         """Show Markdown, unless it is empty."""
@@ -48,14 +51,18 @@ class Page:
 
     def table(self, name: str, table: Table, caption: str = "", *, prose: bool = False) -> None:
         """Show a table and write it as CSV (numbers) and Markdown (as shown)."""
-        write_csv(self._folder / "tables" / f"{name}.csv", table.data)
-        write_text(self._folder / "tables" / f"{name}.md", to_markdown(table))
+        write_csv(self._folder / "tables" / f"{self._prefix}{name}.csv", table.data)
+        write_text(self._folder / "tables" / f"{self._prefix}{name}.md", to_markdown(table))
         self.html(to_html(table, caption, prose=prose))
 
     def figure(self, name: str, figure: Figure, caption: str) -> None:
         """Show a figure and write it as PNG."""
+        if self._prefix:
+            figure.text(
+                0.5, 0.5, "DEBUG RUN, NO RESULT", color="red", alpha=0.4, size=24, ha="center"
+            )
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
-        write_bytes(self._folder / "figures" / f"{name}.png", buffer.getvalue())
+        write_bytes(self._folder / "figures" / f"{self._prefix}{name}.png", buffer.getvalue())
         display(Image(buffer.getvalue(), alt=caption))
         self.html(f'<p class="caption">{escape(caption)}</p>')

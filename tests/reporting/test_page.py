@@ -28,6 +28,17 @@ def test_a_table_is_shown_and_kept_twice(displayed: list[str], tmp_path: Path) -
     assert "<caption>Measured.</caption>" in displayed[0]
 
 
+def test_files_of_a_debug_run_say_so(displayed: list[str], tmp_path: Path) -> None:
+    page = Page(tmp_path, debug=True)
+    data = pd.DataFrame({"row": ["binary"]})
+    page.table("measured", Table(data, data))
+    figure = Figure(figsize=(1, 1))
+    page.figure("empty", figure, "Nothing.")
+    files = sorted(path.name for path in tmp_path.glob("*/*"))
+    assert files == ["debug-empty.png", "debug-measured.csv", "debug-measured.md"]
+    assert [text.get_text() for text in figure.texts] == ["DEBUG RUN, NO RESULT"]
+
+
 def test_a_figure_is_kept_without_the_version_that_drew_it(
     displayed: list[str], tmp_path: Path
 ) -> None:
