@@ -47,12 +47,40 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise UserError(f"{path}: could not be written: {error.strerror or error}") from error
 
 
+def check_replaceable(folder: Path, mark: str) -> None:
+    """Make sure that replacing `folder` loses nothing but an older one of its kind.
+
+    Args:
+        folder: To be written; may be missing.
+        mark: A file that every folder of its kind has.
+
+    Raises:
+        UserError: it is a file, holds a folder, or files but no `mark`.
+    """
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file; name a folder to be written")
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    other = [path.name for path in found if path.is_dir()]
+    if found and not (folder / mark).is_file():
+        other = [path.name for path in found]
+    if other:
+        raise UserError(
+            f"{folder}: holds {other[0]}, which no stage puts there, and would be replaced whole; "
+            "name another folder"
+        )
+
+
 @contextlib.contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
     """Yield a path to build a folder at; it takes the place of `folder` if the block succeeds.
 
     Whatever happens, `folder` is the old one, the new one or missing, but never a mixture.
+
+    Args:
+        folder: To be written, or replaced.
+        mark: A file that every folder of its kind has, see `check_replaceable`.
     """
+    check_replaceable(folder, mark)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):

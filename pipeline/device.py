@@ -47,15 +47,20 @@ def select_device() -> torch.device:
     """The device named by the environment variable BDBNN_DEVICE, else CUDA if there, else CPU.
 
     Raises:
-        UserError: BDBNN_DEVICE is no device or not there.
+        UserError: BDBNN_DEVICE is no device or not there, or torchrun started more processes on
+            this machine than it has GPUs.
     """
-    cuda = torch.cuda.is_available()
-    name = os.environ.get("BDBNN_DEVICE") or ("cuda" if cuda else "cpu")
-    if name != "cpu" and not (cuda and name.partition(":")[0] == "cuda"):
-        allowed = "cpu or cuda" if cuda else "cpu (no CUDA device is available)"
-        raise UserError(f"BDBNN_DEVICE is {name!r}: allowed is {allowed}")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    name = os.environ.get("BDBNN_DEVICE") or ("cuda" if count else "cpu")
+    allowed = ["cpu", *(["cuda"] if count else []), *(f"cuda:{index}" for index in range(count))]
+    if name not in allowed:
+        none = "" if count else " (no CUDA device is available)"
+        raise UserError(f"BDBNN_DEVICE is {name!r}: allowed is {', '.join(allowed)}{none}")
     if name == "cuda":
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        rank = int(os.environ.get("LOCAL_RANK", "0"))
+        if rank >= count:
+            raise UserError(f"process {rank + 1} of this machine has no GPU: there are {count}")
+        return torch.device("cuda", rank)
     return torch.device(name)
 
 

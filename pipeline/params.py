@@ -177,7 +177,7 @@ class Compute(Section):
     """Memory format; `auto`: on CUDA only."""
     deterministic: bool
     """Deterministic algorithms; on CUDA they cost time, on CPU nothing."""
-    threads: NonNegativeInt
+    threads: Annotated[int, Field(ge=0, le=1024)]
     """CPU threads of one process; 0 leaves torch's default."""
 
 
@@ -293,7 +293,7 @@ def parse_targets(target: float | str) -> tuple[float, ...]:
         return (float(target),)
     targets: list[float] = []
     for entry in re.sub(r"\s*x\s*", "x", target.replace(",", " ")).split():
-        match = re.fullmatch(r"(\d+(?:\.\d*)?)(?:x(\d+))?", entry)
+        match = re.fullmatch(r"(\d+(?:\.\d*)?)(?:x(\d{1,4}))?", entry)
         if not match:
             raise ValueError(f"{entry!r} is not a target such as 1.8 or 1.4 x14")
         targets += [float(match[1])] * int(match[2] or 1)

@@ -1,8 +1,8 @@
 """Train a binary student with the losses of one row of the table, in one step or in two.
 
-reads   the prepared data, TEACHER and DISTILLER (their best epoch), START (its last epoch) and the
-        sections student (of two steps: step_one, step_two), binarization, augmentation, network,
-        compute and those of the LOSSES of the params
+reads   the prepared data, TEACHER and DISTILLER (their best epoch), STEP_ONE (its last epoch) and
+        the sections student (of two steps: step_one, step_two), binarization, augmentation,
+        network, compute and those of the LOSSES of the params
 writes  OUT/model.json, best.safetensors, last.safetensors
         RESULTS/curves, kurtosis, timing/<name of OUT>.csv, one row per epoch (and layer)
 """
@@ -31,9 +31,9 @@ def main() -> None:
         "--step",
         choices=("single", "one", "two"),
         default="single",
-        help="one: activations binary, weights real; two: both, from START",
+        help="one: activations binary, weights real; two: both, from STEP_ONE",
     )
-    parser.add_argument("--start", type=Path, help="folder that step one wrote, for step two")
+    parser.add_argument("--step-one", type=Path, help="folder that step one wrote, for step two")
     arguments = parser.parse_args()
     places = Places(arguments.data, arguments.out, arguments.results)
     binarize_student(
@@ -46,7 +46,7 @@ def main() -> None:
         arguments.teacher,
         arguments.distiller,
         arguments.step,
-        arguments.start,
+        arguments.step_one,
     )
 
 

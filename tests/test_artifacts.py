@@ -88,7 +88,7 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
         write_text(tmp_path / "results/a.txt", "")
     with (
         pytest.raises(UserError, match=r"results/model: could not be written: "),
-        atomic_folder(tmp_path / "results/model"),
+        atomic_folder(tmp_path / "results/model", "mark"),
     ):
         pass
 
@@ -96,24 +96,42 @@ def test_a_file_in_the_place_of_a_folder_is_one_line(tmp_path):
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     folder = tmp_path / "models/cell"
     for number in range(2):
-        with atomic_folder(folder) as built:
+        with atomic_folder(folder, "mark") as built:
+            write_text(built / "mark", "")
             write_text(built / f"{number}.txt", str(number))
             assert not (folder / f"{number}.txt").exists()
-        assert names(folder) == [f"{number}.txt"]
+        assert names(folder) == [f"{number}.txt", "mark"]
     assert names(folder.parent) == ["cell"]
+
+
+@pytest.mark.parametrize("found", ["thesis.tex", "cell/mark"])
+def test_a_folder_of_another_kind_is_not_replaced(tmp_path, found):
+    folder = tmp_path / "models"
+    write_text(folder / found, "")
+    with (
+        pytest.raises(UserError, match=rf"models: holds {found.split('/')[0]}, which no stage"),
+        atomic_folder(folder, "mark") as built,
+    ):
+        write_text(built / "mark", "")
+    assert (folder / found).exists()
+    with (
+        pytest.raises(UserError, match="is a file; name a folder"),
+        atomic_folder(folder / found, "mark"),
+    ):
+        pass
 
 
 def test_a_folder_whose_writer_fails_or_is_killed_stays_as_it_was(tmp_path):
     folder = tmp_path / "cell"
     write_text(folder / "old.txt", "old")
-    with pytest.raises(RuntimeError), atomic_folder(folder) as built:
+    with pytest.raises(RuntimeError), atomic_folder(folder, "old.txt") as built:
         write_text(built / "new.txt", "new")
         raise RuntimeError
     assert names(tmp_path) == ["cell"]
-    killed_inside(atomic_folder(folder))
+    killed_inside(atomic_folder(folder, "old.txt"))
     assert names(folder) == ["old.txt"]
     assert len(names(tmp_path)) == 2, "what the killed one left"
-    with atomic_folder(folder) as built:
+    with atomic_folder(folder, "old.txt") as built:
         write_text(built / "new.txt", "new")
     assert names(folder) == ["new.txt"]
     assert names(tmp_path) == ["cell"]

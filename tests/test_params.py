@@ -90,6 +90,10 @@ BAD = {
         {"streaming": STREAMING | {"unreadable": "ask"}},
         "streaming.unreadable is 'ask': Input should be 'refuse' or 'skip'",
     ),
+    "too many threads": (
+        {"compute.threads": 100000},
+        "compute.threads is 100000: Input should be less than or equal to 1024",
+    ),
     "target is a list": ({"kurtosis.target": [1.8]}, "kurtosis.target is [1.8]: "),
 }
 
@@ -161,7 +165,7 @@ def test_targets(target, expected):
     assert parse_targets(target) == expected
 
 
-@pytest.mark.parametrize("target", ["", " , ", "-1.8", "1.8x", "x3", "1,8 y2", "nan"])
+@pytest.mark.parametrize("target", ["", " , ", "-1.8", "1.8x", "1.8x99999", "x3", "1,8 y2", "nan"])
 def test_no_targets(target):
     with pytest.raises(ValueError, match="target"):
         parse_targets(target)

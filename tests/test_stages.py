@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import yaml
+from torch.distributed.run import parse_args
 
 from pipeline.errors import UserError, run
 from pipeline.params import load_params
@@ -96,8 +97,8 @@ def params_of(stage):
 def test_every_command_uses_options_the_stage_has(file, monkeypatch, capsys):
     for name, stage in stages_of(file):
         module = re.search(r"-m stages\.(\w+)", stage["cmd"])[1]
-        known = set(re.findall(r"--[a-z]+", help_of(module, monkeypatch, capsys)))
-        assert set(re.findall(r"--[a-z]+", stage["cmd"])) <= known, name
+        known = set(re.findall(r"--[a-z-]+", help_of(module, monkeypatch, capsys)))
+        assert set(re.findall(r" (--[a-z-]+)", stage["cmd"])) <= known, name
         assert f"stages/{module}.py" in stage["deps"], name
 
 
@@ -156,6 +157,8 @@ def test_the_launcher_is_left_to_the_shell(file):
         launched = words(BDBNN_LAUNCH="torchrun --standalone --nproc-per-node=2")
         assert launched[:4] == ["torchrun", "--standalone", "--nproc-per-node=2", "-m"], name
         assert launched[4:] == words()[2:], name
+        arguments = parse_args(launched[1:])  # torchrun takes what abbreviates its own options
+        assert [arguments.training_script, *arguments.training_script_args] == launched[4:], name
 
 
 def test_the_whole_imagenet_table_is_two_files_away(tmp_path):

@@ -75,7 +75,7 @@ def write_index(folder: Path, source: Source, data: Data, streaming: Streaming) 
         statistics = IMAGENET
     else:
         statistics = statistics_of_counts(checked["train"].counts + checked["validation"].counts)
-    with atomic_folder(folder) as built:
+    with atomic_folder(folder, "manifest.json") as built:
         for name, table in tables.items():
             with atomic_path(built / f"{name}.parquet") as path:
                 pq.write_table(table, path, compression="zstd")

@@ -78,7 +78,7 @@ def write_prepared(
         UserError: the folder cannot be written; what was there before is untouched.
     """
     splits: dict[SplitName, Split] = {"train": train, "validation": validation, "test": test}
-    with atomic_folder(folder) as built:
+    with atomic_folder(folder, "manifest.json") as built:
         for name, split in splits.items():
             write_array(built / f"{name}_images.npy", np.ascontiguousarray(split.images))
             write_array(built / f"{name}_labels.npy", split.labels)

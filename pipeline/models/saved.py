@@ -14,6 +14,8 @@ from pipeline.models.architecture import Architecture, build
 from pipeline.params import Section
 
 State = dict[str, torch.Tensor]
+DESCRIPTION = "model.json"
+"""The file that every trained network has."""
 
 
 class Description(Section):
@@ -45,11 +47,11 @@ class Description(Section):
 
 def save_trained(folder: Path, description: Description, best: State, last: State) -> None:
     """Write model.json, best.safetensors and last.safetensors; `folder` is replaced as a whole."""
-    with atomic_folder(folder) as built:
+    with atomic_folder(folder, DESCRIPTION) as built:
         write_tensors(built / "best.safetensors", best)
         write_tensors(built / "last.safetensors", last)
         content = description.model_dump(mode="json", exclude_defaults=True)
-        write_json(built / "model.json", content)
+        write_json(built / DESCRIPTION, content)
 
 
 def load_description(folder: Path) -> Description:
@@ -58,7 +60,7 @@ def load_description(folder: Path) -> Description:
     Raises:
         UserError: it is missing or not what `save_trained` writes.
     """
-    path = folder / "model.json"
+    path = folder / DESCRIPTION
     content = read_json(path)
     try:
         return Description.model_validate(content, strict=False)

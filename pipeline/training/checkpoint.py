@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from pipeline.training.distributed import World
 
 KEPT = 2
 """The newest checkpoint and the one to fall back on."""
+ABANDONED = 3
+"""Other fingerprints of a cell, stopped and not gone on with, whose checkpoints are kept."""
 CODE = ("pipeline/*.py", "pipeline/data/*.py", "pipeline/models/*.py", "pipeline/losses/*.py",
         "pipeline/training/*.py", "pipeline/evaluation/*.py", "stages/*.py")  # fmt: skip
 
@@ -78,6 +81,7 @@ class Scratch:
             ) from None
         except OSError as error:
             raise UserError(f"{self._cell}: could not be locked: {error.strerror}") from error
+        self._remove(self._others()[ABANDONED:])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,8 +107,8 @@ class Scratch:
         A damaged one is named on stderr and the one before it is taken.
         """
         for path in reversed(self._saved()):
-            if sha256(path) != path.with_suffix(".sha256").read_text():
-                print(f"{path}: is damaged (checksum differs); refused", file=sys.stderr)
+            if not _is_whole(path):
+                print(f"{path}: is damaged; refused", file=sys.stderr)
                 continue
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -116,9 +120,19 @@ class Scratch:
 
         A queued experiment leaves the others: they may have been stopped, to go on later.
         """
-        folders = {self._folder}
-        if self._root.resolve() == Path.cwd():
-            folders |= {path.with_suffix("") for path in self._cell.iterdir()}
+        self._remove([self._folder, *self._others()])
+        with contextlib.suppress(OSError):  # others are left
+            self._cell.rmdir()
+
+    def _others(self) -> list[Path]:
+        """Folders of the cell's other fingerprints, the latest first; an experiment leaves them."""
+        if self._root.resolve() != Path.cwd():
+            return []
+        folders = {path.with_suffix("") for path in self._cell.iterdir()} - {self._folder}
+        return sorted(folders, key=_time, reverse=True)
+
+    def _remove(self, folders: Iterable[Path]) -> None:
+        """Remove the folders that nobody uses."""
         for folder in folders:
             lock = _lock_of(folder)
             with contextlib.suppress(filelock.Timeout):
@@ -126,13 +140,27 @@ class Scratch:
                     filelock.FileLock(lock).acquire(timeout=0)
                 shutil.rmtree(folder, ignore_errors=True)
                 lock.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # others are left
-            self._cell.rmdir()
 
     def _saved(self) -> list[Path]:
-        marks = sorted(self._folder.glob("epoch-*.sha256"))
+        """Oldest first."""
+        marks = sorted(
+            self._folder.glob("epoch-*.sha256"), key=lambda mark: int(mark.stem.partition("-")[2])
+        )
         return [mark.with_suffix(".safetensors") for mark in marks
                 if mark.with_suffix(".safetensors").exists()]  # fmt: skip
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a checkpoint can be read and has the checksum beside it."""
+    try:
+        return path.with_suffix(".sha256").read_bytes() == sha256(path).encode()
+    except OSError:
+        return False
+
+
+def _time(folder: Path) -> float:
+    """When a fingerprint's folder, or where there is none its lock, last changed."""
+    return (folder if folder.exists() else _lock_of(folder)).stat().st_mtime
 
 
 def _lock_of(folder: Path) -> Path:

@@ -16,6 +16,15 @@ def energy_joules(device: torch.device) -> float | None:
     return _nvml(device) if device.type == "cuda" else _rapl()
 
 
+def joules_since(before: float | None, device: torch.device) -> float | None:
+    """Energy spent since `energy_joules` gave `before`; None if either is not told.
+
+    Also where the counter has started anew, as those of RAPL do every so often.
+    """
+    now = energy_joules(device)
+    return now - before if before is not None and now is not None and now >= before else None
+
+
 def _nvml(device: torch.device) -> float | None:
     try:
         import pynvml  # noqa: PLC0415 -- optional, comes with some installations of the driver
@@ -23,7 +32,8 @@ def _nvml(device: torch.device) -> float | None:
         return None
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(device.index or 0)
+        uuid = torch.cuda.get_device_properties(device).uuid  # NVML's numbers are others
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
         return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1e3
     except pynvml.NVMLError:
         return None

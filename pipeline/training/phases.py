@@ -13,7 +13,7 @@ from typing import Literal
 import pandas as pd
 import torch
 
-from pipeline.artifacts import sha256, write_csv
+from pipeline.artifacts import check_replaceable, sha256, write_csv
 from pipeline.data.batches import Batches
 from pipeline.data.opening import Images, open_prepared
 from pipeline.data.prepared import SplitName
@@ -21,7 +21,13 @@ from pipeline.device import Arithmetic, configure, select_device
 from pipeline.errors import UserError
 from pipeline.models.architecture import NETWORKS, Architecture, build
 from pipeline.models.pretrained import PREFIX, load_pretrained
-from pipeline.models.saved import Description, load_description, load_trained, save_trained
+from pipeline.models.saved import (
+    DESCRIPTION,
+    Description,
+    load_description,
+    load_trained,
+    save_trained,
+)
 from pipeline.params import Augmentation, Binarization, Params, Phase, Student
 from pipeline.provenance import provenance
 from pipeline.training.checkpoint import Scratch, fingerprint
@@ -67,12 +73,17 @@ class Plan:
     """Weights to read instead of training."""
 
     @property
+    def sources(self) -> set[Path]:
+        """The trained networks that have a say in this one."""
+        return {path for path in (self.start, self.teacher, self.distiller) if path is not None}
+
+    @property
     def first_weights(self) -> tuple[str, Literal["best", "last"]]:
         """The option that names `start`, and which of its weights are taken.
 
         Step two goes on from where step one ended. Source: METHOD [released].
         """
-        return ("--start", "last") if self.step == "two" else ("--teacher", "best")
+        return ("--step-one", "last") if self.step == "two" else ("--teacher", "best")
 
 
 def train_teacher(
@@ -155,7 +166,7 @@ def binarize_student(
             does not fit.
     """
     if (step == "two") != (start is not None):
-        found = "without --start" if start is None else f"with --start {start}"
+        found = "without --step-one" if start is None else f"with --step-one {start}"
         raise UserError(f"--step is {step} {found}: two needs it, the others have no use for it")
     phase = {"single": params.student, "one": params.step_one, "two": params.step_two}[step]
     if phase is None:
@@ -181,11 +192,12 @@ def binarize_student(
 
 
 def _train(params: Params, places: Places, plan: Plan) -> None:
+    check_replaceable(places.out, DESCRIPTION)
     device = select_device()
     arithmetic = configure(params.compute, device, binary=plan.binarization is not None)
     interruption = Interruption()
     with interruption.watch(), process_group(device) as world:
-        cell = f"{places.out.parent.name}/{places.out.name}"
+        cell = _cell(places.out)
         images = open_prepared(places.data)
         try:
             task, description = _task(cell, params, places, plan, images, arithmetic, world)
@@ -201,6 +213,12 @@ def _train(params: Params, places: Places, plan: Plan) -> None:
                 f"{cell}: out of GPU memory at batch_size {plan.phase.batch_size}; lower "
                 "batch_size, set compute.precision to bfloat16, or use more processes"
             ) from None
+
+
+def _cell(out: Path) -> str:
+    """Name of a training: the last two parts of the path of what it writes."""
+    path = out.resolve()
+    return f"{path.parent.name or 'root'}/{path.name}"
 
 
 def _task(
@@ -281,7 +299,11 @@ def _task(
         teacher=plan.teacher.name if plan.teacher else None,
         best_epoch=0,
         validation_top1=0.0,
-        debug=bool(params.debug.batches or params.debug.overfit_one_batch),
+        debug=bool(
+            params.debug.batches
+            or params.debug.overfit_one_batch
+            or any(load_description(folder).debug for folder in plan.sources)
+        ),
         params=params.recorded(),
         provenance=provenance(arithmetic),
         step=plan.step,
@@ -316,6 +338,7 @@ def _fingerprint(
         data=images.manifest.model_dump(mode="json"),
         weights={str(path): sha256(path) for path in sorted(weights)},
         arithmetic=str(arithmetic),
+        threads=torch.get_num_threads() if arithmetic.device.type == "cpu" else None,
     )
 
 
@@ -325,5 +348,8 @@ def _write(places: Places, description: Description, outcome: Outcome) -> None:
     )
     for table, rows in vars(outcome.history).items():
         if rows:
-            write_csv(places.results / table / f"{places.out.name}.csv", pd.DataFrame(rows))
+            content = pd.DataFrame(rows)
+            if description.debug:
+                content["debug"] = True
+            write_csv(places.results / table / f"{places.out.name}.csv", content)
     save_trained(places.out, finished, outcome.best, outcome.last)

@@ -29,7 +29,7 @@ from pipeline.models.saved import State, load_state
 from pipeline.params import Params, Phase
 from pipeline.training.checkpoint import Scratch
 from pipeline.training.distributed import World
-from pipeline.training.energy import energy_joules
+from pipeline.training.energy import energy_joules, joules_since
 from pipeline.training.interruption import EXIT_CODE, Interruption
 from pipeline.training.objective import LOSSES, Objective
 from pipeline.training.optimizer import make_optimizer
@@ -203,7 +203,7 @@ class Trainer:
         sums = torch.zeros(len(names), dtype=torch.float64, device=device)
         steps: list[torch.Tensor] = []
         images, warm_up, warm_images = 0, 0.0, 0
-        joules = energy_joules(device)
+        joules = energy_joules(device) if self._world.size == 1 else None
         started = time.perf_counter()
         count = task.params.debug.batches or len(task.training)
         bar = self._progress.bar(
@@ -244,7 +244,7 @@ class Trainer:
             "warm_up_seconds": warm_up,
             "images_per_second": (images - warm_images) / (seconds - warm_up),
             "peak_memory_mib": _peak_memory(device),
-            "energy_joules": None if joules is None else (energy_joules(device) or 0.0) - joules,
+            "energy_joules": joules_since(joules, device),
         }
         return row, timing
 

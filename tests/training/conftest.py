@@ -49,7 +49,7 @@ def arguments(stage: str, **changes: object) -> list[object]:
         given |= {"row": "complete", "losses": COMPLETE, "teacher": TEACHER}
     listed: list[object] = []
     for name, value in (given | changes).items():
-        listed += [f"--{name}", *(value if isinstance(value, tuple) else [value])]
+        listed += [f"--{name.replace('_', '-')}", *(value if isinstance(value, tuple) else [value])]
     return listed
 
 

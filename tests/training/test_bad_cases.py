@@ -255,3 +255,19 @@ def test_a_seed_that_is_no_number(make_workplace, run_here):
     end = run_here("binarize", folder, *arguments("binarize", seed="one"))
     assert end.code == 2
     assert "argument --seed: invalid int value: 'one'" in end.err
+
+
+def test_an_out_of_one_part_keeps_to_the_scratch_area(make_workplace, run_here):
+    folder = make_workplace()
+    end = run_here("teacher", folder, *arguments("teacher", out="mine"))
+    assert end.code == 0, end.err
+    assert (folder / "mine/model.json").exists()
+    left = [path.relative_to(folder) for path in folder.rglob("*.lock")]
+    assert left == [Path(".scratch") / folder.name / "mine.lock"]
+
+
+def test_an_out_that_holds_something_else_is_refused(make_workplace, run_here):
+    folder = make_workplace()
+    end = run_here("teacher", folder, *arguments("teacher", out="data"))
+    assert_one_line(end, "data: holds digits, which no stage puts there, and would be replaced")
+    assert (folder / "data/digits/manifest.json").exists()

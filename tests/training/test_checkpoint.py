@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -40,7 +42,7 @@ def test_the_newest_checkpoint_is_loaded_and_two_are_kept(scratch, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "unfinished"])
+@pytest.mark.parametrize("damage", ["truncated", "altered", "unfinished", "no text", "no file"])
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_taken(
     scratch, tmp_path, capsys, damage
 ):
@@ -52,6 +54,11 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_taken(
     elif damage == "altered":
         content[-1] ^= 1
         newest.write_bytes(content)
+    elif damage == "no text":
+        newest.with_suffix(".sha256").write_bytes(b"\xff\xfe\x00")
+    elif damage == "no file":
+        newest.unlink()
+        newest.mkdir()
     else:
         newest.with_suffix(".sha256").unlink()
     tensors, state = scratch.load()
@@ -74,6 +81,25 @@ def test_clearing_removes_every_fingerprint_of_the_cell(scratch, tmp_path):
     (tmp_path / ".scratch/digits/cell/oldest.lock").touch()
     scratch.clear()
     assert not (tmp_path / ".scratch/digits/cell").exists()
+
+
+def test_checkpoints_of_abandoned_settings_do_not_pile_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for number in range(6):
+        with Scratch("digits/cell", f"key-{number}", ALONE) as stopped:
+            save_epochs(stopped, 1)
+        folder = tmp_path / f".scratch/digits/cell/key-{number}"
+        os.utime(folder, (number, number))
+    left = sorted(path.name for path in (tmp_path / ".scratch/digits/cell").iterdir())
+    newest = [f"key-{number}" for number in (2, 3, 4, 5)]
+    assert [name for name in left if not name.endswith(".lock")] == newest
+
+
+def test_the_ten_thousandth_epoch_is_the_newest(scratch):
+    for epoch in (9999, 10000, 10001):
+        scratch.save(epoch, {"w": torch.zeros(1)}, {"epochs_done": epoch})
+    assert scratch.load()[1] == {"epochs_done": 10001}
 
 
 def test_an_experiment_beside_it_shares_the_area_but_neither_folder_nor_checkpoints(

@@ -5,7 +5,8 @@ import pytest
 
 from pipeline.artifacts import read_json
 from pipeline.models.saved import load_description
-from tests.training.conftest import TEACHER, arguments
+from tests.conftest import read_yaml, with_overrides, write_yaml
+from tests.training.conftest import STUDENT, TEACHER, arguments
 
 CURVES = "results/digits/curves/resnet20-full-precision-1.csv"
 FEW_STEPS = {
@@ -26,6 +27,7 @@ def train(make_workplace, run_here, overrides):
 
 def test_a_usual_training_is_not_marked(trained):
     assert load_description(trained / TEACHER).debug is False
+    assert "debug" not in pd.read_csv(trained / CURVES)
 
 
 def test_two_batches_of_each_epoch(make_workplace, run_here):
@@ -41,6 +43,16 @@ def test_the_same_batch_again_and_again(make_workplace, run_here):
     folder, curves = train(make_workplace, run_here, {"debug.overfit_one_batch": True})
     assert load_description(folder / TEACHER).debug is True
     assert curves["loss"].nunique() == 1, "no other image in another epoch"
+
+
+def test_what_comes_of_a_marked_teacher_is_marked(make_workplace, run_here):
+    folder, _ = train(make_workplace, run_here, {"debug.batches": 2})
+    assert pd.read_csv(folder / CURVES)["debug"].all()
+    params = read_yaml(folder / "params.yaml")
+    write_yaml(folder / "params.yaml", with_overrides(params, {"debug.batches": 0}))
+    end = run_here("finetune", folder, *arguments("finetune", teacher=TEACHER))
+    assert end.code == 0, end.err
+    assert load_description(folder / STUDENT).debug is True
 
 
 @pytest.mark.slow

@@ -48,6 +48,26 @@ def test_a_device_that_is_not_there(monkeypatch, name):
         select_device()
 
 
+@pytest.mark.parametrize("name", ["cuda:2", "cuda:foo", "cuda:", "cuda:-1"])
+def test_a_gpu_that_is_not_there(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("BDBNN_DEVICE", name)
+    with pytest.raises(UserError, match=rf"'{name}': allowed is cpu, cuda, cuda:0, cuda:1$"):
+        select_device()
+    monkeypatch.setenv("BDBNN_DEVICE", "cuda:1")
+    assert select_device() == torch.device("cuda", 1)
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("BDBNN_DEVICE", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match=r"process 3 of this machine has no GPU: there are 2"):
+        select_device()
+
+
 @pytest.mark.parametrize(
     ("instructions", "dtype"), [(False, torch.float32), (True, torch.bfloat16)]
 )
@@ -124,5 +144,5 @@ def test_auto_on_cuda(monkeypatch):
 @needs_cuda
 def test_a_device_that_is_no_device(monkeypatch):
     monkeypatch.setenv("BDBNN_DEVICE", "tpu")
-    with pytest.raises(UserError, match="BDBNN_DEVICE is 'tpu': allowed is cpu or cuda"):
+    with pytest.raises(UserError, match="BDBNN_DEVICE is 'tpu': allowed is cpu, cuda, cuda:0"):
         select_device()

@@ -32,6 +32,17 @@ def test_an_unreadable_counter_claims_nothing(powercap):
     assert energy.energy_joules(CPU) is None
 
 
+def test_a_counter_that_started_anew_claims_nothing(powercap):
+    counter = powercap / "intel-rapl:0/energy_uj"
+    assert energy.joules_since(5.0, CPU) is None
+    counter.parent.mkdir()
+    counter.write_text("7000000")
+    assert energy.joules_since(None, CPU) is None
+    assert energy.joules_since(5.0, CPU) == 2.0
+    counter.write_text("1000000")
+    assert energy.joules_since(5.0, CPU) is None
+
+
 @needs_cuda
 def test_a_gpu_tells_a_rising_number_or_nothing():
     device = torch.device("cuda", 0)

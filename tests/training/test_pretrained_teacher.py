@@ -86,7 +86,7 @@ def test_a_student_of_a_pretrained_teacher_takes_two_steps(folder, run_here):
     losses = ["--losses", "distillation", "mimicking", "kurtosis"]
     for step in (
         ["--step", "one", "--row", "complete-step-one", "--out", STEP_ONE],
-        ["--step", "two", "--row", "complete", "--out", STUDENT, "--start", STEP_ONE],
+        ["--step", "two", "--row", "complete", "--out", STUDENT, "--step-one", STEP_ONE],
     ):
         options = [*arguments("imagenet_resnet18", ""), "--teacher", TEACHER, *losses, *step]
         assert run_here("binarize", folder, *options).code == 0

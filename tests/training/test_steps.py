@@ -45,7 +45,7 @@ def step_one(**changes: object) -> list[object]:
 
 
 def step_two(**changes: object) -> list[object]:
-    return arguments("binarize", step="two", **({"start": STEP_ONE} | changes))
+    return arguments("binarize", step="two", **({"step_one": STEP_ONE} | changes))
 
 
 @pytest.fixture(scope="session")
@@ -176,21 +176,21 @@ def test_a_distiller_of_other_classes(copy, run_here):
 BAD = {
     "nothing to start from": (
         arguments("binarize", step="two"),
-        "--step is two without --start: two needs it, the others have no use for it",
+        "--step is two without --step-one: two needs it, the others have no use for it",
     ),
     "a start that is not used": (
-        arguments("binarize", start=STEP_ONE),
-        f"--step is single with --start {STEP_ONE}: two needs it",
+        arguments("binarize", step_one=STEP_ONE),
+        f"--step is single with --step-one {STEP_ONE}: two needs it",
     ),
     "another architecture": (
-        step_two(start=DISTILLER),
-        f"--start {DISTILLER}: its network is 'vgg_small', this network's is 'resnet20'",
+        step_two(step_one=DISTILLER),
+        f"--step-one {DISTILLER}: its network is 'vgg_small', this network's is 'resnet20'",
     ),
     "what is no step one": (
-        step_two(start=TEACHER),
-        f"--start {TEACHER}: its step is 'single', step two goes on from step one",
+        step_two(step_one=TEACHER),
+        f"--step-one {TEACHER}: its step is 'single', step two goes on from step one",
     ),
-    "nothing there": (step_two(start="models/none"), "models/none/model.json: no such file"),
+    "nothing there": (step_two(step_one="models/none"), "models/none/model.json: no such file"),
     "no schedule": (
         step_one(params="brief.yaml"),
         "--step is one: the section step_one is missing from the params",
