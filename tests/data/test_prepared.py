@@ -41,7 +41,7 @@ def test_what_was_written_is_read(tmp_path):
 
 def test_the_same_splits_give_the_same_bytes_over_an_older_folder(tmp_path):
     write(tmp_path / "first")
-    (tmp_path / "second").mkdir()
+    write(tmp_path / "second")
     (tmp_path / "second" / "left_over.npy").touch()
     write(tmp_path / "second")
     first, second = (
