@@ -13,7 +13,7 @@ from pipeline.data.sources import load_source
 from pipeline.data.splitting import split_source
 from pipeline.errors import UserError
 
-SHARED_CIFAR10 = Path(os.environ.get("BDBNN_SHARED", "")) / "data" / "cifar10"
+SHARED_CIFAR10 = Path(os.environ.get("BDBNN_SHARED", "missing")) / "data" / "cifar10"
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 

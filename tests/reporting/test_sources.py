@@ -27,7 +27,7 @@ def test_every_published_figure_has_a_source_or_is_empty() -> None:
 
 
 def test_published_figures_of_others_are_the_collected_ones() -> None:
-    collected = Path(os.environ.get("BDBNN_SHARED", ""), "reference", "published.csv")
+    collected = Path(os.environ.get("BDBNN_SHARED", "missing"), "reference", "published.csv")
     if not collected.is_file():
         pytest.skip("BDBNN_SHARED names no folder with reference/published.csv")
     ours, theirs = (
