@@ -1,8 +1,10 @@
 """Where and in what arithmetic a stage computes."""
 
+import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +43,19 @@ class Arithmetic:
     def autocast_context(self) -> torch.autocast:
         """Within it, a forward pass computes in the precision chosen."""
         return torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None)
+
+
+@contextlib.contextmanager
+def within_gpu_memory(what: str, advice: str) -> Iterator[None]:
+    """Have the GPU's memory running out end in one line.
+
+    Raises:
+        UserError: it did; `what` was too much for it, `advice` says what to change.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise UserError(f"{what}: out of GPU memory; {advice}") from None
 
 
 def select_device() -> torch.device:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ class UserError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command; a UserError ends it with one line on stderr and exit code 1."""
+    """Run a command; a UserError or Ctrl-C ends it with one line on stderr, and not with 0."""
     try:
         main()
     except UserError as error:
@@ -21,6 +22,9 @@ def run(main: Callable[[], None]) -> None:
         _tell_torchrun(line)
         sys.stderr.write(f"{line}\n")  # at once: processes of one launcher share stderr
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(128 + signal.SIGINT)
 
 
 def _tell_torchrun(line: str) -> None:

@@ -1,11 +1,15 @@
 """One encoded image file to 8-bit pixels of one size."""
 
 import io
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from pipeline.errors import UserError
+
+# Of metadata that no pixel depends on; ImageNet has such files.
+warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning, r"PIL\.")
 
 
 def load_image(name: str, content: bytes | UserError) -> Image.Image:

@@ -1,7 +1,6 @@
 """The index of images that are streamed: where each is, its label, size and checksum."""
 
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from pydantic import JsonValue
 from tqdm import tqdm
 
 from pipeline.artifacts import atomic_folder, atomic_path, sha256, write_json
+from pipeline.data.cpus import available_cpus
 from pipeline.data.crops import EvaluationCrop
 from pipeline.data.encoded import Encoded
 from pipeline.data.images import load_image
-from pipeline.data.prepared import SplitName, StreamedManifest, statistics_of_counts
+from pipeline.data.prepared import MANIFEST, SplitName, StreamedManifest, statistics_of_counts
 from pipeline.data.source import Source, digest_of_lines
 from pipeline.data.splitting import choose
 from pipeline.errors import UserError
@@ -38,13 +39,13 @@ class Checked:
         sizes: bytes of each image, int64 (N,).
         checksums: SHA-256 of each image.
         problems: why an image cannot be decoded, by index.
-        counts: int64 (3, 256), pixels of each value in the crops of evaluation.
+        counts: int64 (3, 256), on the CPU: pixels of each value in the crops of evaluation.
     """
 
     sizes: np.ndarray
     checksums: list[str]
     problems: dict[int, str] = field(default_factory=dict)
-    counts: np.ndarray = field(default_factory=lambda: np.zeros((3, 256), np.int64))
+    counts: torch.Tensor = field(default_factory=lambda: torch.zeros(3, 256, dtype=torch.int64))
 
 
 def write_index(folder: Path, source: Source, data: Data, streaming: Streaming) -> StreamedManifest:
@@ -74,8 +75,9 @@ def write_index(folder: Path, source: Source, data: Data, streaming: Streaming) 
     if streaming.statistics == "imagenet":
         statistics = IMAGENET
     else:
-        statistics = statistics_of_counts(checked["train"].counts + checked["validation"].counts)
-    with atomic_folder(folder, "manifest.json") as built:
+        counts = checked["train"].counts + checked["validation"].counts
+        statistics = statistics_of_counts(counts.numpy())
+    with atomic_folder(folder, MANIFEST) as built:
         for name, table in tables.items():
             with atomic_path(built / f"{name}.parquet") as path:
                 pq.write_table(table, path, compression="zstd")
@@ -96,7 +98,7 @@ def write_index(folder: Path, source: Source, data: Data, streaming: Streaming) 
             streaming=streaming,
             unreadable=unreadable,
         )
-        write_json(built / "manifest.json", manifest.model_dump(mode="json"))
+        write_json(built / MANIFEST, manifest.model_dump(mode="json"))
     return manifest
 
 
@@ -104,10 +106,10 @@ def _check(name: str, encoded: Encoded, size: int, resize: int) -> Checked:
     crop = EvaluationCrop(resize, size)
     count = len(encoded.rows)
     checked = Checked(np.zeros(count, np.int64), [""] * count)
-    offsets = np.arange(3)[:, None, None] * 256
+    offsets = torch.arange(3)[:, None, None] * 256
 
-    def check_block(block: np.ndarray) -> np.ndarray:
-        counts = np.zeros(3 * 256, np.int64)
+    def check_block(block: np.ndarray) -> torch.Tensor:
+        counts = torch.zeros(3 * 256, dtype=torch.int64)
         for place, content in encoded.read(block):
             index = int(block[place])
             try:
@@ -118,17 +120,17 @@ def _check(name: str, encoded: Encoded, size: int, resize: int) -> Checked:
             assert isinstance(content, bytes)
             checked.sizes[index] = len(content)
             checked.checksums[index] = hashlib.sha256(content).hexdigest()
-            counts += np.bincount((crop(image).numpy() + offsets).ravel(), minlength=3 * 256)
+            counts += (crop(image) + offsets).flatten().bincount(minlength=3 * 256)  # frees the GIL
         return counts
 
     numbers = encoded.blocks()
     blocks = np.split(np.arange(count), np.flatnonzero(np.diff(numbers)) + 1)
     with (
-        ThreadPoolExecutor(os.cpu_count()) as threads,
+        ThreadPoolExecutor(available_cpus()) as threads,
         tqdm(total=count, desc=name, unit="images", disable=None) as progress,
     ):
         for block, counts in zip(blocks, threads.map(check_block, blocks), strict=True):
-            checked.counts += counts.reshape(3, 256)
+            checked.counts += counts.view(3, 256)
             progress.update(len(block))
     return checked
 

@@ -12,6 +12,8 @@ from pipeline.errors import UserError
 from pipeline.params import Section, Streaming
 
 SplitName = Literal["train", "validation", "test"]
+MANIFEST = "manifest.json"
+"""The file that every prepared folder has."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def write_prepared(
         UserError: the folder cannot be written; what was there before is untouched.
     """
     splits: dict[SplitName, Split] = {"train": train, "validation": validation, "test": test}
-    with atomic_folder(folder, "manifest.json") as built:
+    with atomic_folder(folder, MANIFEST) as built:
         for name, split in splits.items():
             write_array(built / f"{name}_images.npy", np.ascontiguousarray(split.images))
             write_array(built / f"{name}_labels.npy", split.labels)
@@ -97,7 +99,7 @@ def write_prepared(
             std=std,
             checksums={path.name: sha256(path) for path in sorted(built.iterdir())},
         )
-        write_json(built / "manifest.json", manifest.model_dump(mode="json"))
+        write_json(built / MANIFEST, manifest.model_dump(mode="json"))
     return manifest
 
 
@@ -137,7 +139,7 @@ def load_manifest(folder: Path) -> Manifest:
     Raises:
         UserError: it is missing or malformed.
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -14,7 +14,7 @@ from pipeline.data.batches import Batches
 from pipeline.data.normalization import Normalization
 from pipeline.data.opening import Images, open_prepared
 from pipeline.data.prepared import Manifest
-from pipeline.device import Arithmetic, configure, select_device
+from pipeline.device import Arithmetic, configure, select_device, within_gpu_memory
 from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import bootstrap_interval, score
 from pipeline.evaluation.cost import cost
@@ -64,7 +64,7 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
 
     Raises:
         UserError: a file is missing or damaged, network, data and reference do not fit together,
-            or the network computes no finite numbers.
+            the network computes no finite numbers, or the device is out of memory.
     """
     model, description = load_trained(places.model, "best")
     architecture = description.architecture
@@ -79,12 +79,16 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
     image_shape = (manifest.channels, manifest.image_size, manifest.image_size)
     spent = cost(model, image_shape)
     maps = _feature_maps(model, images, params.evaluation.feature_map_image)
-    batches = _batches(images, arithmetic)
-    best = score(arithmetic.place(model), batches, arithmetic, architecture.classes)
+    with within_gpu_memory(
+        f"{places.model}: {BATCH_SIZE} test images at a time",
+        "free it of other processes, or compute on the CPU: BDBNN_DEVICE=cpu",
+    ):
+        batches = _batches(images, arithmetic)
+        best = score(arithmetic.place(model), batches, arithmetic, architecture.classes)
+        last_model, _ = load_trained(places.model, "last")
+        last = score(arithmetic.place(last_model), batches, arithmetic, architecture.classes)
     if not math.isfinite(best.loss):
         raise UserError(f"{places.model}: the cross-entropy of its best epoch is {best.loss}")
-    last_model, _ = load_trained(places.model, "last")
-    last = score(arithmetic.place(last_model), batches, arithmetic, architecture.classes)
     low, high = bootstrap_interval(
         best.correct,
         best.images,

@@ -159,8 +159,11 @@ def _is_whole(path: Path) -> bool:
 
 
 def _time(folder: Path) -> float:
-    """When a fingerprint's folder, or where there is none its lock, last changed."""
-    return (folder if folder.exists() else _lock_of(folder)).stat().st_mtime
+    """When a fingerprint's folder, or where there is none its lock, last changed; 0: both went."""
+    for path in (folder, _lock_of(folder)):
+        with contextlib.suppress(FileNotFoundError):
+            return path.stat().st_mtime
+    return 0.0
 
 
 def _lock_of(folder: Path) -> Path:
