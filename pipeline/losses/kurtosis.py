@@ -22,17 +22,9 @@ class _Kurtosis(Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor) -> Tensor:
-        mean = weight.mean()
-        centred = weight - mean
-        power = centred.square()
-        m2 = power.mean()
-        m3 = dot(power, centred) / weight.numel()
-        m4 = dot(power, power) / weight.numel()
-        n = weight.numel()
-        s4 = (m2 * (n / (n - 1))).square()
-        ctx.save_for_backward(centred, m2, m3, m4, s4)
-        rounding = 8 * torch.finfo(weight.dtype).eps * mean
-        return torch.where(m2 > rounding.square(), m4 / s4, torch.nan)
+        value, *moments = _with_moments(weight)
+        ctx.save_for_backward(*moments)
+        return value
 
     @staticmethod
     @once_differentiable
@@ -40,6 +32,21 @@ class _Kurtosis(Function):
         centred, m2, m3, m4, s4 = ctx.saved_tensors
         factor = 4 * gradient / (centred.numel() * s4)
         return centred.square().sub_(m4 / m2).mul_(centred).sub_(m3).mul_(factor)
+
+
+def _with_moments(weight: Tensor) -> tuple[Tensor, ...]:
+    """K, and c, m2, m3, m4 and s^4 of `_Kurtosis`."""
+    n = weight.numel()
+    mean = weight.mean()
+    centred = weight - mean
+    power = centred.square()
+    m2 = power.mean()
+    m3 = dot(power, centred) / n
+    m4 = dot(power, power) / n
+    s4 = (m2 * (n / (n - 1))).square()
+    rounding = 8 * torch.finfo(weight.dtype).eps * mean
+    has_spread = torch.where(m2 > rounding.square(), 1.0, torch.nan)
+    return m4 / s4 * has_spread, centred, m2, m3, m4, s4
 
 
 def kurtosis(weight: Tensor) -> Tensor:
@@ -57,6 +64,8 @@ def kurtosis(weight: Tensor) -> Tensor:
         0-d tensor. NaN, with a NaN gradient, where the elements are equal up to rounding: nothing
         has a kurtosis there.
     """
+    if torch.compiler.is_compiling():  # which derives as few passes, and shares them with others
+        return _with_moments(weight)[0]
     return _Kurtosis.apply(weight)
 
 

@@ -101,6 +101,8 @@ def quantile_distance(student: Tensor, teacher: Tensor) -> Tensor:
         student: weights of any shape.
         teacher: for each of them the teacher's weight of the same rank, same shape.
     """
+    if torch.compiler.is_compiling():  # which derives as few passes, and shares them with others
+        return F.mse_loss(student, teacher)
     return _MeanSquaredDifference.apply(student, teacher)
 
 

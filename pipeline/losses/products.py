@@ -12,7 +12,7 @@ def dot(first: Tensor, second: Tensor) -> Tensor:
 
     On a CPU by dot products of short pieces: (first * second).sum() writes all products to new
     memory, which takes longer than all else; one dot product of millions of float32 elements is
-    wrong in the fourth digit.
+    wrong in the fourth digit. A compiler never writes the products.
 
     Args:
         first: dense, any shape and memory format.
@@ -21,7 +21,7 @@ def dot(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         0-d tensor.
     """
-    if first.is_cuda:
+    if first.is_cuda or torch.compiler.is_compiling():
         return (first * second).sum()
     pieces = zip(_flat(first).split(_PIECE), _flat(second).split(_PIECE), strict=True)
     return torch.stack([a.dot(b) for a, b in pieces]).sum()
