@@ -162,7 +162,7 @@ class OurLoop:
         label = torch.zeros(1, dtype=torch.int64, device=self._device)
         objective = self.task.objective
         for _ in range(self.task.params.debug.batches):
-            terms = objective.terms(logits, label, logits, self._start_epoch)
+            terms = objective.terms(logits, label, logits, 1.0, self._start_epoch)
             objective.total({name: terms[name] for name in ("kurtosis", "mimicking")}).backward()
 
 

@@ -1,6 +1,7 @@
 """Batches of images: what the trainer asks of them, whatever holds the images."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,34 +17,47 @@ class Shares:
     """This rank's share of each global batch: see `Batches`.
 
     Attributes:
-        images: in an epoch.
-        batch_size: images in a global batch.
-        drop_last: leave out an incomplete last batch unless it is the only one.
+        images: in an epoch, 1 or more.
+        batch_size: images in a global batch, at most.
         rank: of this process.
         world_size: number of processes.
     """
 
     images: int
     batch_size: int
-    drop_last: bool
     rank: int
     world_size: int
 
     def __len__(self) -> int:
-        """Number of global batches."""
-        whole, rest = divmod(self.images, self.batch_size)
-        return whole if rest == 0 or (self.drop_last and whole) else whole + 1
+        """Number of global batches: as few as hold all images."""
+        return math.ceil(self.images / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """First and last but one place in the order of the epoch."""
-        for first in range(0, len(self) * self.batch_size, self.batch_size):
-            size = min(self.batch_size, self.images - first)
+        """First place in the order of the epoch, and the one after the last."""
+        for first, size in self._global():
             start = first + size * self.rank // self.world_size
             yield start, first + size * (self.rank + 1) // self.world_size
 
+    def relative_sizes(self) -> Iterator[float]:
+        """Images of each share over the mean of all ranks' shares; 1 in one process.
+
+        The mean over a global batch is the mean over ranks of the mean over a share times this.
+        """
+        for (start, stop), (_, size) in zip(self, self._global(), strict=True):
+            yield (stop - start) * self.world_size / size
+
     def whole(self) -> "Shares":
         """All images, in one process."""
-        return Shares(self.images, self.batch_size, drop_last=False, rank=0, world_size=1)
+        return Shares(self.images, self.batch_size, rank=0, world_size=1)
+
+    def _global(self) -> Iterator[tuple[int, int]]:
+        """First place and size of each global batch, the larger ones first."""
+        size, larger = divmod(self.images, len(self))
+        first = 0
+        for number in range(len(self)):
+            here = size + (number < larger)
+            yield first, here
+            first += here
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
@@ -55,10 +69,11 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
 class Batches(ABC):
     """Normalised batches of a split, a pure function of (seed, epoch).
 
-    Training drops an incomplete last batch unless it is the only one; evaluation keeps it. A rank
-    takes a contiguous share of each global batch: which image is in a batch, and how it is changed,
-    does not depend on the number of ranks. In evaluation every image comes exactly once over all
-    ranks, and a share may be empty.
+    In an epoch every image comes exactly once over all ranks. Where the batch size does not divide
+    their number, all batches are a little smaller instead of the last one alone: their sizes differ
+    by one image at most. A rank takes a contiguous share of each global batch: which image is in a
+    batch, and how it is changed, does not depend on the number of ranks. Shares of a batch differ
+    by one image at most; one may be empty.
 
     Args:
         shares: of this rank.
@@ -95,6 +110,10 @@ class Batches(ABC):
         order = self._order(epoch_generator(self._seed, epoch)).to(self._device)
         for start, stop in self._shares:
             yield order[start:stop]
+
+    def relative_sizes(self) -> Iterator[float]:
+        """See `Shares`."""
+        return self._shares.relative_sizes()
 
     def whole(self) -> Self:
         """Every image of the same split once and in order, in each process; no copy of it."""

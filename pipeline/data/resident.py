@@ -26,7 +26,7 @@ class ResidentBatches(Batches):
         split: images uint8 (N, C, H, W), labels int64 (N,).
         mean: of each channel, in [0, 1].
         std: of each channel, in [0, 1].
-        batch_size: images in a global batch, over all ranks.
+        batch_size: images in a global batch, over all ranks, at most.
         augmentation: random crop out of zero (black) padding and random horizontal flip, drawn for
             each image; None for neither.
         shuffle: a new order each epoch, for training.
@@ -52,7 +52,7 @@ class ResidentBatches(Batches):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        shares = Shares(len(split.labels), batch_size, shuffle, rank, world_size)
+        shares = Shares(len(split.labels), batch_size, rank, world_size)
         super().__init__(shares, shuffle=shuffle, seed=seed, device=device)
         self._padding = augmentation.crop_padding if augmentation else 0
         self._flip = augmentation.horizontal_flip if augmentation else False

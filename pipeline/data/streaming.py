@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.data.batches import Batches, Shares, epoch_generator
+from pipeline.data.cpus import available_cpus
 from pipeline.data.crops import Crop, EvaluationCrop, TrainingCrop
 from pipeline.data.encoded import Encoded
 from pipeline.data.images import load_image
@@ -28,6 +29,8 @@ from pipeline.params import Augmentation
 
 WINDOW = 4096
 """Images of shards that are shuffled among each other."""
+LEFT_TO_THE_TRAINING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that launchers and terminals send to every process, workers too."""
 
 Task = tuple[np.ndarray, np.ndarray | None]
 """Indices of the images of a batch, and the seed of each one's random numbers."""
@@ -43,8 +46,7 @@ def worker_count() -> int:
     """
     given = os.environ.get("BDBNN_WORKERS")
     if not given:
-        cpus = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        return max(1, cpus // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        return max(1, available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if not given.isdecimal():
         raise UserError(f"BDBNN_WORKERS is {given!r}: must be a number of processes, 0 or more")
     return int(given)
@@ -97,7 +99,7 @@ class StreamedImages:
                 device,
                 torch.channels_last if channels_last else torch.contiguous_format,
             ),
-            shares=Shares(len(labels), batch_size, shuffle, rank, world_size),
+            shares=Shares(len(labels), batch_size, rank, world_size),
             augmented=augmentation is not None,
             shuffle=shuffle,
             seed=seed,
@@ -258,7 +260,7 @@ class StreamedBatches(Batches):
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else it draws a number from the global one
         )
-        delivered = iter(loader)
+        delivered = _start(loader)
         # DataLoader's handler raises wherever this process is when a worker dies; without it the
         # next batch says so, within seconds.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -270,6 +272,15 @@ class StreamedBatches(Batches):
                 yield images
         finally:
             del delivered  # ends the workers, also while a traceback holds this frame
+
+
+def _start(loader: DataLoader) -> Iterator[Tensor | UserError]:
+    """Start the workers, which no signal reaches before they know to leave it to the training."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_THE_TRAINING)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _next(delivered: Iterator[Tensor | UserError]) -> Tensor | UserError:
@@ -287,8 +298,8 @@ def _next(delivered: Iterator[Tensor | UserError]) -> Tensor | UserError:
 
 def _start_worker(_number: int) -> None:
     """Leave signals to the training, but do not outlive it: a worker shares its locks."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in LEFT_TO_THE_TRAINING:
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

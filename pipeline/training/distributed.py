@@ -56,20 +56,21 @@ class World:
             return flag
         return bool(self.sum(torch.tensor(int(flag), device=device)).item())
 
-    def check_batch_size(self, batch_size: int) -> None:
-        """Refuse a global batch that the processes cannot share.
+    def check_batch_size(self, batch_size: int, smallest: int) -> None:
+        """Refuse global batches that the processes cannot share.
+
+        Args:
+            batch_size: the parameter, which bounds their images.
+            smallest: images in the smallest of them.
 
         Raises:
-            UserError: the shares would be unequal, or a single image each.
+            UserError: a process would get less than two images of it.
         """
-        if batch_size % self.size:
+        if smallest < 2 * self.size:
             raise UserError(
-                f"batch_size is {batch_size}: must be a multiple of the {self.size} processes"
-            )
-        if batch_size < 2 * self.size:
-            raise UserError(
-                f"batch_size is {batch_size}: batch normalization needs at least 2 images in each "
-                f"process, of which there are {self.size}"
+                f"batch_size is {batch_size}, the smallest batch has {smallest}: batch "
+                "normalization needs at least 2 images in each process, of which there are "
+                f"{self.size}"
             )
 
 

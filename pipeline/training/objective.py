@@ -45,6 +45,7 @@ class Objective:
                 "the others do not look at the images"
             )
         self.losses = tuple(name for name in LOSSES if name in losses)
+        self._of_weights = self._terms_of_weights
         self._weights = {name: getattr(params, name).weight for name in self.losses}
         self._params = params
         self.targets: dict[str, float] = {}
@@ -79,6 +80,10 @@ class Objective:
                 params.mimicking.temperature,
             )
 
+    def compile(self) -> None:
+        """Let torch.compile fuse the losses of the weights, all layers together."""
+        self._of_weights = torch.compile(self._terms_of_weights, dynamic=False)
+
     @property
     def needs_teacher_logits(self) -> bool:
         """Whether each batch must also pass through the teacher."""
@@ -94,30 +99,49 @@ class Objective:
         logits: torch.Tensor,
         labels: torch.Tensor,
         teacher_logits: torch.Tensor | None,
+        relative_size: float,
         epoch: int,
     ) -> dict[str, torch.Tensor]:
-        """Unweighted 0-d losses of `active`, of float32 logits (B, classes) in 0-based `epoch`."""
-        terms: dict[str, torch.Tensor] = {}
-        for name in self.active(epoch):
-            match name:
-                case "cross_entropy":
-                    terms[name] = F.cross_entropy(logits, labels)
-                case "kurtosis":
-                    terms[name] = kurtosis_loss(
-                        self._regularized, self._targets, self._params.kurtosis.aggregate
-                    )
-                case "distillation":
-                    assert teacher_logits is not None
-                    terms[name] = distillation_loss(
-                        logits, teacher_logits, self._params.distillation.temperature
-                    )
-                case "mimicking":
-                    terms[name] = mimicking_loss(
-                        self._mimicking,
-                        self._paired(epoch),
-                        self._params.mimicking.form,
-                        self._params.mimicking.temperature,
-                    )
+        """Losses of `active` in 0-based `epoch`, without their weights.
+
+        Args:
+            logits: float32 (B, classes) of this process's images.
+            labels: int64 (B,).
+            teacher_logits: float32 (B, classes); needed by `distillation`.
+            relative_size: images of this process over the mean of all processes; the losses of the
+                images are times this, so that their mean over processes is that over the images.
+            epoch: of the training.
+
+        Returns:
+            0-d tensors.
+        """
+        active = self.active(epoch)
+        terms = self._of_weights(
+            "kurtosis" in active, self._paired(epoch) if "mimicking" in active else None
+        )
+        if "cross_entropy" in active:
+            terms["cross_entropy"] = relative_size * F.cross_entropy(logits, labels)
+        if "distillation" in active:
+            assert teacher_logits is not None
+            temperature = self._params.distillation.temperature
+            distilled = distillation_loss(logits, teacher_logits, temperature)
+            terms["distillation"] = relative_size * distilled
+        return {name: terms[name] for name in active}
+
+    def _terms_of_weights(self, kurtosis: bool, paired: Prepared | None) -> dict[str, torch.Tensor]:
+        """The losses that look at the weights alone; a compiler makes few passes of them."""
+        terms = {}
+        if kurtosis:
+            terms["kurtosis"] = kurtosis_loss(
+                self._regularized, self._targets, self._params.kurtosis.aggregate
+            )
+        if paired is not None:
+            terms["mimicking"] = mimicking_loss(
+                self._mimicking,
+                paired,
+                self._params.mimicking.form,
+                self._params.mimicking.temperature,
+            )
         return terms
 
     def _paired(self, epoch: int) -> Prepared:

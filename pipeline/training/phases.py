@@ -17,7 +17,7 @@ from pipeline.artifacts import check_replaceable, sha256, write_csv
 from pipeline.data.batches import Batches
 from pipeline.data.opening import Images, open_prepared
 from pipeline.data.prepared import SplitName
-from pipeline.device import Arithmetic, configure, select_device
+from pipeline.device import Arithmetic, configure, select_device, within_gpu_memory
 from pipeline.errors import UserError
 from pipeline.models.architecture import NETWORKS, Architecture, build
 from pipeline.models.pretrained import PREFIX, load_pretrained
@@ -73,9 +73,11 @@ class Plan:
     """Weights to read instead of training."""
 
     @property
-    def sources(self) -> set[Path]:
-        """The trained networks that have a say in this one."""
-        return {path for path in (self.start, self.teacher, self.distiller) if path is not None}
+    def weights(self) -> set[Path]:
+        """The files of trained weights that have a say in this training."""
+        networks = [(self.teacher, "best"), (self.distiller, "best")]
+        networks.append((self.start, self.first_weights[1]))
+        return {folder / f"{which}.safetensors" for folder, which in networks if folder}
 
     @property
     def first_weights(self) -> tuple[str, Literal["best", "last"]]:
@@ -199,7 +201,10 @@ def _train(params: Params, places: Places, plan: Plan) -> None:
     with interruption.watch(), process_group(device) as world:
         cell = _cell(places.out)
         images = open_prepared(places.data)
-        try:
+        with within_gpu_memory(
+            f"{cell}: batch_size is {plan.phase.batch_size}",
+            "lower batch_size, set compute.precision to bfloat16, or use more processes",
+        ):
             task, description = _task(cell, params, places, plan, images, arithmetic, world)
             key = _fingerprint(plan, description, images, arithmetic)
             with Scratch(cell, key, world) as scratch:
@@ -208,11 +213,6 @@ def _train(params: Params, places: Places, plan: Plan) -> None:
                 if world.is_main:
                     _write(places, description, outcome)
                     scratch.clear()
-        except torch.cuda.OutOfMemoryError:
-            raise UserError(
-                f"{cell}: out of GPU memory at batch_size {plan.phase.batch_size}; lower "
-                "batch_size, set compute.precision to bfloat16, or use more processes"
-            ) from None
 
 
 def _cell(out: Path) -> str:
@@ -280,7 +280,8 @@ def _task(
             world_size=world.size,
         )
 
-    world.check_batch_size(plan.phase.batch_size)
+    training = batches("train", params.augmentation)
+    world.check_batch_size(plan.phase.batch_size, sum(manifest.counts["train"]) // len(training))
     task = Task(
         cell=cell,
         model=model,
@@ -288,7 +289,7 @@ def _task(
         objective=Objective(plan.losses, params, model, teacher),
         phase=plan.phase,
         params=params,
-        training=batches("train", params.augmentation),
+        training=training,
         validation=batches("validation", None),
     )
     description = Description(
@@ -302,7 +303,7 @@ def _task(
         debug=bool(
             params.debug.batches
             or params.debug.overfit_one_batch
-            or any(load_description(folder).debug for folder in plan.sources)
+            or any(load_description(path.parent).debug for path in plan.weights)
         ),
         params=params.recorded(),
         provenance=provenance(arithmetic),
@@ -328,15 +329,11 @@ def _check_same(architecture: Architecture, option: str, folder: Path, keys: Set
 def _fingerprint(
     plan: Plan, description: Description, images: Images, arithmetic: Arithmetic
 ) -> str:
-    sources = {path for path in (plan.teacher, plan.distiller) if path is not None}
-    weights = {path / "best.safetensors" for path in sources}
-    if plan.start is not None:
-        weights.add(plan.start / f"{plan.first_weights[1]}.safetensors")
     return fingerprint(
         description=description.model_dump(mode="json", exclude={"provenance"}),
         phase=plan.phase.model_dump(),
         data=images.manifest.model_dump(mode="json"),
-        weights={str(path): sha256(path) for path in sorted(weights)},
+        weights={str(path): sha256(path) for path in sorted(plan.weights)},
         arithmetic=str(arithmetic),
         threads=torch.get_num_threads() if arithmetic.device.type == "cpu" else None,
     )

@@ -26,7 +26,7 @@ class Teacher:
             batches = training.whole().batches(0)
             self._known = torch.cat([self._pass(images) for images, _ in batches])
         elif arithmetic.compile:
-            self._network = torch.compile(network)  # type: ignore[assignment]
+            self._network = torch.compile(network, dynamic=False)  # type: ignore[assignment]
 
     def logits(self, images: Tensor, positions: Tensor) -> Tensor:
         """Float32 logits (B, classes) of images (B, C, H, W) at these positions of the split."""

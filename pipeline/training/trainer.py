@@ -38,6 +38,7 @@ from pipeline.training.schedule import learning_rate
 from pipeline.training.teacher import Teacher
 
 Row = dict[str, Any]
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]
 
 ASK_EVERY = 16
 """Steps between two times that several processes ask each other whether to stop: asking waits for
@@ -101,12 +102,13 @@ class Trainer:
                 self._model, device_ids=[arithmetic.device] if arithmetic.device.index else None
             )
         if arithmetic.compile:
-            self._forward = torch.compile(self._forward)  # type: ignore[assignment]
+            self._forward = torch.compile(self._forward, dynamic=False)  # type: ignore[assignment]
+            task.objective.compile()
         self._teacher: Teacher | None = None
         if task.teacher is not None and task.objective.needs_teacher_logits:
             self._teacher = Teacher(task.teacher, task.training, arithmetic)
         self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
-        self._warm = False
+        self._warm: set[tuple[int, tuple[str, ...]]] = set()
 
     def run(self, scratch: Scratch, interruption: Interruption) -> Outcome:
         """Train from the newest checkpoint of `scratch`, or from the start.
@@ -212,14 +214,19 @@ class Trainer:
             epoch,
             task.phase.batch_size,
         )
-        for inputs, labels, positions in bar:
+        for inputs, labels, positions, relative_size in bar:
+            kind = (len(labels), names)
+            is_first = kind not in self._warm  # then torch.compile compiles
+            before = self._now() if is_first else 0.0
             taught = self._teacher.logits(inputs, positions) if self._teacher else None
-            values = self._step(inputs, labels, taught, epoch)
+            values = self._step(inputs, labels, taught, relative_size, epoch)
             steps.append(torch.stack([values[name] for name in names]))
             sums += steps[-1]
             images += len(labels)
-            if not self._warm:
-                warm_up, warm_images = self._finish_warm_up(started), images
+            if is_first:
+                self._warm.add(kind)
+                warm_up += self._now() - before
+                warm_images += len(labels)
             if self._progress.wants_values:
                 self._progress.values(sums[0].item() / len(steps), sums[-1].item() / images)
             if self._world.size > 1 and len(steps) % ASK_EVERY != 1:
@@ -228,15 +235,15 @@ class Trainer:
                 print(self._farewell(epoch), file=sys.stderr)
                 raise SystemExit(EXIT_CODE)
         self._check_finite(epoch, names, steps)
-        totals = self._world.sum(torch.cat([sums, sums.new_tensor([images, len(steps)])])).tolist()
+        counts = sums.new_tensor([len(steps), images, warm_images])
+        totals = self._world.sum(torch.cat([sums, counts])).tolist()
         seconds = time.perf_counter() - started
-        *values_sums, correct, images, batches = totals
+        *values_sums, correct, batches, images, warm_images = totals
         row: Row = {"epoch": epoch + 1, "learning_rate": rate, "ede_t": t, "ede_k": k}
         row |= {"loss": None} | dict.fromkeys(LOSSES)
         row |= {name: value / batches for name, value in zip(names, values_sums, strict=False)}
         row["train_top1"] = correct / images
-        warm_images *= self._world.size
-        if warm_images == images:  # one step only
+        if warm_images == images:  # no step but the first of each kind
             warm_up, warm_images = 0.0, 0
         timing = {
             "epoch": epoch + 1,
@@ -248,24 +255,24 @@ class Trainer:
         }
         return row, timing
 
-    def _finish_warm_up(self, started: float) -> float:
-        """Seconds of the first step of this process, in which torch.compile compiles."""
-        self._warm = True
+    def _now(self) -> float:
+        """Seconds of the clock when the device has done what it was given."""
         if self._arithmetic.device.type == "cuda":
             torch.cuda.synchronize(self._arithmetic.device)
-        return time.perf_counter() - started
+        return time.perf_counter()
 
     def _step(
         self,
         inputs: torch.Tensor,
         labels: torch.Tensor,
         teacher_logits: torch.Tensor | None,
+        relative_size: float,
         epoch: int,
     ) -> State:
         task = self._task
         with self._arithmetic.autocast_context():
             logits = self._forward(inputs)
-        terms = task.objective.terms(logits.float(), labels, teacher_logits, epoch)
+        terms = task.objective.terms(logits.float(), labels, teacher_logits, relative_size, epoch)
         loss = task.objective.total(terms)
         self._optimizer.zero_grad()
         loss.backward()
@@ -324,20 +331,19 @@ class Trainer:
         )
 
 
-def _limited(
-    training: Batches, epoch: int, count: int, overfit_one_batch: bool
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """Images, labels and positions in the split, as the debug switches leave them."""
+def _limited(training: Batches, epoch: int, count: int, overfit_one_batch: bool) -> Iterator[Batch]:
+    """What `_batches` gives, as the debug switches leave it."""
     if overfit_one_batch:
         return itertools.repeat(next(_batches(training, 0)), count)
     return itertools.islice(_batches(training, epoch), count)
 
 
-def _batches(
-    training: Batches, epoch: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    pairs = zip(training.batches(epoch), training.positions(epoch), strict=True)
-    return ((*batch, positions) for batch, positions in pairs)
+def _batches(training: Batches, epoch: int) -> Iterator[Batch]:
+    """Images, labels, positions in the split, and the relative size of this process's share."""
+    parts = zip(
+        training.batches(epoch), training.positions(epoch), training.relative_sizes(), strict=True
+    )
+    return ((*batch, positions, size) for batch, positions, size in parts)
 
 
 def _merit(row: Row) -> tuple[float, float]:

@@ -103,17 +103,39 @@ def test_an_epoch_is_a_pure_function_of_seed_and_epoch():
 
 
 @pytest.mark.parametrize(
-    ("count", "batch_size", "length", "images"),
-    [(50, 8, 6, 48), (48, 8, 6, 48), (5, 8, 1, 5), (8, 8, 1, 8), (15, 8, 1, 8)],
+    ("count", "batch_size", "sizes"),
+    [
+        (50, 8, [8, 7, 7, 7, 7, 7, 7]),
+        (48, 8, [8] * 6),
+        (5, 8, [5]),
+        (8, 8, [8]),
+        (15, 8, [8, 7]),
+        (9, 8, [5, 4]),
+    ],
 )
-def test_training_drops_an_incomplete_last_batch_unless_it_is_the_only_one(
-    count, batch_size, length, images
+@pytest.mark.parametrize("kind", [make, evaluation])
+def test_an_epoch_has_every_image_once_in_batches_of_nearly_one_size(
+    kind, count, batch_size, sizes
 ):
-    batches = make(count, batch_size=batch_size)
-    labels = whole(batches)[1].tolist()
-    assert len(batches) == length
-    assert len(labels) == len(set(labels)) == images
-    assert set(labels) <= set(range(count))
+    batches = kind(count, batch_size=batch_size)
+    labels = [labels.tolist() for _, labels in batches.batches(0)]
+    assert [len(each) for each in labels] == sizes
+    assert len(batches) == len(sizes)
+    assert sorted(itertools.chain(*labels)) == list(range(count))
+
+
+@pytest.mark.parametrize(("count", "world_size"), [(9, 4), (17, 3), (16, 2), (50, 1)])
+def test_shares_weighed_by_their_relative_size_have_the_mean_of_the_global_batch(count, world_size):
+    alone = [labels.double().mean() for _, labels in make(count).batches(0)]
+    weighed = []
+    for rank in range(world_size):
+        batches = make(count, rank=rank, world_size=world_size)
+        shares = zip(batches.batches(0), batches.relative_sizes(), strict=True)
+        weighed.append(
+            [size * labels.double().mean() if size else 0 for (_, labels), size in shares]
+        )
+    for expected, *of_ranks in zip(alone, *weighed, strict=True):
+        assert sum(of_ranks) / world_size == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 5])
@@ -137,7 +159,7 @@ def test_evaluation_covers_every_image_once_whatever_the_number_of_ranks(count, 
 
 
 def test_an_empty_share_has_the_shape_of_a_batch():
-    *_, (images, labels) = make(9, batch_size=8, shuffle=False, rank=0, world_size=4).batches(0)
+    (images, labels), *_ = make(3, batch_size=8, shuffle=False, rank=0, world_size=4).batches(0)
     assert (images.shape, labels.shape) == ((0, 3, 6, 6), (0,))
 
 

@@ -45,7 +45,7 @@ PARAMS = {
         {"kurtosis.target": "1.4 x3, 2"},
         "kurtosis.target has 4 targets: the network has 18 regularized layers",
     ),
-    "single images": ({"student.batch_size": 1}, "batch_size is 1: batch normalization needs at"),
+    "single images": ({"student.batch_size": 1}, "batch_size is 1, the smallest batch has 1: "),
     "other block": ({"network.block": "plain"}, f"--teacher {TEACHER}: its block is 'bireal'"),
     "diverging": (
         DIVERGING,
@@ -218,16 +218,33 @@ def test_a_file_where_the_results_or_the_scratch_area_should_be(make_workplace, 
     assert_one_line(end, f".scratch/digits/{CELL}: could not be locked: ")
 
 
-def test_out_of_gpu_memory(make_workplace, run_here, monkeypatch):
+RESULTS = ("--results", "results/digits")
+OUT_OF_MEMORY = {
+    "binarize": (
+        arguments("binarize"),
+        f"digits/{CELL}: batch_size is 32: out of GPU memory; lower batch_size, set compute.prec",
+    ),
+    "evaluate": (
+        ["--params", "params.yaml", "--data", "data/digits", "--model", TEACHER, *RESULTS],
+        f"{TEACHER}: 256 test images at a time: out of GPU memory; free it of other processes, or",
+    ),
+}
+
+
+@pytest.mark.parametrize("stage", OUT_OF_MEMORY)
+def test_out_of_gpu_memory(make_workplace, run_here, monkeypatch, stage):
     """There is no GPU to fill here: the network raises what torch raises then."""
     folder = make_workplace()
+    forward = ResNet20.forward
 
-    def no_memory(*_):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+    def no_memory_for_a_batch(network, images):
+        if len(images) > 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return forward(network, images)
 
-    monkeypatch.setattr(ResNet20, "forward", no_memory)
-    end = run_here("binarize", folder, *arguments("binarize"))
-    assert_one_line(end, "out of GPU memory at batch_size 32; lower batch_size, set compute.preci")
+    monkeypatch.setattr(ResNet20, "forward", no_memory_for_a_batch)
+    given, expected = OUT_OF_MEMORY[stage]
+    assert_one_line(run_here(stage, folder, *given), expected)
     assert_nothing_written(folder)
 
 

@@ -98,7 +98,7 @@ def train(
     params = tiny_params(
         {
             "student.epochs": 1,
-            "student.batch_size": 16,
+            "student.batch_size": IMAGES,
             "student.optimizer": "sgd",
             "student.learning_rate": 1.0,
             "student.momentum": 0.0,
@@ -113,7 +113,7 @@ def train(
         objective=Objective(losses, params, model, teacher),
         phase=params.student,
         params=params,
-        training=batches(world, batch_size=16, shuffle=True),
+        training=batches(world, batch_size=IMAGES, shuffle=True),
         validation=batches(world, batch_size=4, shuffle=False),
     )
     with Scratch(task.cell, "-".join(losses), world) as scratch:
@@ -210,7 +210,7 @@ def test_validation_is_that_of_the_network_that_is_saved(both):
         batches(alone, batch_size=4, shuffle=False),
         Arithmetic(torch.device("cpu"), None, False, False, True),
     )
-    assert recorded["validation_loss"] == pytest.approx(loss, rel=1e-5)
+    assert recorded["validation_loss"] == pytest.approx(loss, rel=1e-3)
     assert recorded["validation_top1"] == top1
 
 
@@ -265,14 +265,17 @@ def test_training_outlives_a_killed_rank_and_another_number_of_processes(make_wo
 
 
 @pytest.mark.slow
-def test_unequal_shares_are_refused_in_a_line_that_torchrun_ends_with(make_workplace):
-    folder = make_workplace(overrides={"teacher.batch_size": 33})
+def test_single_images_are_refused_in_a_line_that_torchrun_ends_with(make_workplace):
+    folder = make_workplace(overrides={"teacher.batch_size": 3})
     shutil.rmtree(folder / TEACHER)
     end = torchrun(
         "-m", "stages.teacher", *arguments("teacher"), folder=folder, code=folder / "code"
     )
     assert end.returncode != 0
-    line = "error: batch_size is 33: must be a multiple of the 2 processes"
+    line = (
+        "error: batch_size is 3, the smallest batch has 3: batch normalization needs at least 2 "
+        "images in each process, of which there are 2"
+    )
     lines = end.stderr.splitlines()
     assert line in lines
     assert any(line in each for each in lines[-10:])

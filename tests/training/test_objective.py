@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -41,7 +43,7 @@ def teacher():
 
 
 def terms(objective, epoch=0):
-    return objective.terms(LOGITS, LABELS, TEACHER_LOGITS, epoch)
+    return objective.terms(LOGITS, LABELS, TEACHER_LOGITS, 1.0, epoch)
 
 
 def test_every_term_is_its_formula(student, teacher):
@@ -63,6 +65,34 @@ def test_every_term_is_its_formula(student, teacher):
     sorted_pairs = [(s.weight.flatten().sort()[0], t.weight.flatten().sort()[0]) for s, t in pairs]
     expected = torch.stack([F.mse_loss(s, t) for s, t in sorted_pairs]).sum()
     torch.testing.assert_close(found["mimicking"], expected)
+
+
+def test_losses_of_the_images_count_by_the_size_of_the_share(student, teacher):
+    objective = Objective(LOSSES, tiny_params(), student, teacher)
+    found = objective.terms(LOGITS, LABELS, TEACHER_LOGITS, 1.5, 0)
+    expected = terms(objective)
+    for name in LOSSES:
+        factor = 1.5 if name in ("cross_entropy", "distillation") else 1
+        assert found[name].item() == pytest.approx(factor * expected[name].item())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++")
+def test_compiled_losses_of_the_weights_and_their_gradients_are_the_same(student, teacher):
+    params = tiny_params()
+    weights = [layer.weight for layer in regularized_convolutions(student).values()]
+    found = []
+    for compiled in (False, True):
+        objective = Objective(("cross_entropy", "kurtosis", "mimicking"), params, student, teacher)
+        if compiled:
+            objective.compile()
+        values = terms(objective)
+        gradients = [
+            torch.autograd.grad(values[name], weights, retain_graph=True)
+            for name in ("kurtosis", "mimicking")
+        ]
+        found.append((values, gradients))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 
 
 def test_total_weighs_each_term(student, teacher):
