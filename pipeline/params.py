@@ -98,7 +98,7 @@ class Phase(Section):
 
     epochs: PositiveInt
     batch_size: PositiveInt
-    """Global batch, over all processes."""
+    """Images of a step over all processes; some less where it does not divide their number."""
     optimizer: Literal["sgd", "adam"]
     learning_rate: PositiveFloat
     momentum: Annotated[float, Field(ge=0, lt=1)]
