@@ -20,7 +20,7 @@ def measure(workload: Workload, rounds: int, batches: int) -> dict[str, Any]:
         return Contender(lambda: deque(itertools.islice(loader, batches), maxlen=0), batches * size)
 
     contenders = {
-        "ours": Contender(lambda: deque(ours.batches(next(epochs)), maxlen=0), len(ours) * size),
+        "ours": Contender(lambda: deque(ours.batches(next(epochs)), maxlen=0), sum(ours.sizes())),
         "usual": usual(workers=0),
         f"usual, {WORKERS} workers": usual(workers=WORKERS),
     }

@@ -94,11 +94,11 @@ def measure(
         seed=0,
         device=device,
     )
-    count = batches or len(training)
-    every = max(1, count // SAMPLES)
+    sizes = list(islice(training.sizes(), batches))
+    every = max(1, len(sizes) // SAMPLES)
     memory = []
     cpu, start, first = _cpu_seconds(), time.perf_counter(), 0.0
-    for number, _ in enumerate(islice(training.batches(0), count)):
+    for number, _ in enumerate(islice(training.batches(0), len(sizes))):
         if number == 0:
             first = time.perf_counter() - start
         if (number + 1) % every == 0:
@@ -108,8 +108,8 @@ def measure(
     seconds = time.perf_counter() - start
     return {
         "seconds_to_first_batch": round(first, 2),
-        "images_per_second": round((count - 1) * batch_size / (seconds - first)),
-        "images_per_cpu_second": round(count * batch_size / (_cpu_seconds() - cpu)),
+        "images_per_second": round(sum(sizes[1:]) / (seconds - first)),
+        "images_per_cpu_second": round(sum(sizes) / (_cpu_seconds() - cpu)),
         "mebibytes": memory,
     }
 

@@ -47,14 +47,16 @@ class Arithmetic:
 
 @contextlib.contextmanager
 def within_gpu_memory(what: str, advice: str) -> Iterator[None]:
-    """Have the GPU's memory running out end in one line.
+    """Have the GPU's memory running out end in one line, also before torch asks for any of it.
 
     Raises:
         UserError: it did; `what` was too much for it, `advice` says what to change.
     """
     try:
         yield
-    except torch.cuda.OutOfMemoryError:
+    except (torch.cuda.OutOfMemoryError, torch.AcceleratorError) as error:
+        if "out of memory" not in str(error):
+            raise
         raise UserError(f"{what}: out of GPU memory; {advice}") from None
 
 

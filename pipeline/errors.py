@@ -14,7 +14,10 @@ class UserError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command; a UserError or Ctrl-C ends it with one line on stderr, and not with 0."""
+    """Run a command; a UserError ends it with one line on stderr and exit code 1.
+
+    Ctrl-C ends it with one line too, and by its signal, so that a shell's loop ends as well.
+    """
     try:
         main()
     except UserError as error:
@@ -24,7 +27,9 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
-        sys.exit(128 + signal.SIGINT)
+        sys.stderr.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _tell_torchrun(line: str) -> None:

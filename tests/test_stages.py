@@ -3,6 +3,7 @@
 import importlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -54,6 +55,15 @@ def test_missing_arguments_are_named(stage, monkeypatch, capsys):
         importlib.import_module(f"stages.{stage}").main()
     assert end.value.code == 2
     assert "the following arguments are required: --params" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_line_and_ends_by_its_signal():
+    program = "import signal; from pipeline.errors import run; "
+    program += "run(lambda: signal.raise_signal(signal.SIGINT))"
+    end = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=False
+    )
+    assert (end.returncode, end.stdout, end.stderr) == (-signal.SIGINT, b"", b"interrupted\n")
 
 
 def test_a_stage_is_a_command():

@@ -34,30 +34,21 @@ class Shares:
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """First place in the order of the epoch, and the one after the last."""
-        for first, size in self._global():
+        first = 0
+        for size in self.sizes():
             start = first + size * self.rank // self.world_size
             yield start, first + size * (self.rank + 1) // self.world_size
+            first += size
 
-    def relative_sizes(self) -> Iterator[float]:
-        """Images of each share over the mean of all ranks' shares; 1 in one process.
-
-        The mean over a global batch is the mean over ranks of the mean over a share times this.
-        """
-        for (start, stop), (_, size) in zip(self, self._global(), strict=True):
-            yield (stop - start) * self.world_size / size
+    def sizes(self) -> Iterator[int]:
+        """Images of each global batch, the larger ones first."""
+        size, larger = divmod(self.images, len(self))
+        for number in range(len(self)):
+            yield size + (number < larger)
 
     def whole(self) -> "Shares":
         """All images, in one process."""
         return Shares(self.images, self.batch_size, rank=0, world_size=1)
-
-    def _global(self) -> Iterator[tuple[int, int]]:
-        """First place and size of each global batch, the larger ones first."""
-        size, larger = divmod(self.images, len(self))
-        first = 0
-        for number in range(len(self)):
-            here = size + (number < larger)
-            yield first, here
-            first += here
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
@@ -111,9 +102,9 @@ class Batches(ABC):
         for start, stop in self._shares:
             yield order[start:stop]
 
-    def relative_sizes(self) -> Iterator[float]:
-        """See `Shares`."""
-        return self._shares.relative_sizes()
+    def sizes(self) -> Iterator[int]:
+        """Images of each global batch, over all ranks."""
+        return self._shares.sizes()
 
     def whole(self) -> Self:
         """Every image of the same split once and in order, in each process; no copy of it."""

@@ -44,7 +44,7 @@ class Images(Protocol):
 
         Args:
             split: its name.
-            batch_size: images in a global batch, over all ranks.
+            batch_size: images in a global batch, over all ranks, at most.
             augmentation: how images are changed at random, drawn for each; None: not at all.
             shuffle: a new order each epoch, for training.
             seed: of order and augmentation.

@@ -69,20 +69,20 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
     model, description = load_trained(places.model, "best")
     architecture = description.architecture
     binary = architecture.binarization is not None
-    arithmetic = configure(params.compute, select_device(), binary=binary)
-    reference = _load_reference(places, model, architecture)
-    images = open_prepared(places.data)
-    manifest = images.manifest
-    _check_data(places, architecture, manifest)
-
-    weights = _weights(model, description, reference)
-    image_shape = (manifest.channels, manifest.image_size, manifest.image_size)
-    spent = cost(model, image_shape)
-    maps = _feature_maps(model, images, params.evaluation.feature_map_image)
     with within_gpu_memory(
         f"{places.model}: {BATCH_SIZE} test images at a time",
         "free it of other processes, or compute on the CPU: BDBNN_DEVICE=cpu",
     ):
+        arithmetic = configure(params.compute, select_device(), binary=binary)
+        reference = _load_reference(places, model, architecture)
+        images = open_prepared(places.data)
+        manifest = images.manifest
+        _check_data(places, architecture, manifest)
+
+        weights = _weights(model, description, reference)
+        image_shape = (manifest.channels, manifest.image_size, manifest.image_size)
+        spent = cost(model, image_shape)
+        maps = _feature_maps(model, images, params.evaluation.feature_map_image)
         batches = _batches(images, arithmetic)
         best = score(arithmetic.place(model), batches, arithmetic, architecture.classes)
         last_model, _ = load_trained(places.model, "last")

@@ -35,7 +35,7 @@ class _Kurtosis(Function):
 
 
 def _with_moments(weight: Tensor) -> tuple[Tensor, ...]:
-    """K, and c, m2, m3, m4 and s^4 of `_Kurtosis`."""
+    """K, and c, m2, m3, m4 and s^4 of `_Kurtosis`; K and s^4 are NaN where there is no spread."""
     n = weight.numel()
     mean = weight.mean()
     centred = weight - mean
@@ -43,10 +43,10 @@ def _with_moments(weight: Tensor) -> tuple[Tensor, ...]:
     m2 = power.mean()
     m3 = dot(power, centred) / n
     m4 = dot(power, power) / n
-    s4 = (m2 * (n / (n - 1))).square()
     rounding = 8 * torch.finfo(weight.dtype).eps * mean
     has_spread = torch.where(m2 > rounding.square(), 1.0, torch.nan)
-    return m4 / s4 * has_spread, centred, m2, m3, m4, s4
+    s4 = (m2 * (n / (n - 1))).square() * has_spread
+    return m4 / s4, centred, m2, m3, m4, s4
 
 
 def kurtosis(weight: Tensor) -> Tensor:

@@ -195,16 +195,16 @@ def binarize_student(
 
 def _train(params: Params, places: Places, plan: Plan) -> None:
     check_replaceable(places.out, DESCRIPTION)
+    cell = _cell(places.out)
     device = select_device()
-    arithmetic = configure(params.compute, device, binary=plan.binarization is not None)
     interruption = Interruption()
-    with interruption.watch(), process_group(device) as world:
-        cell = _cell(places.out)
-        images = open_prepared(places.data)
-        with within_gpu_memory(
-            f"{cell}: batch_size is {plan.phase.batch_size}",
-            "lower batch_size, set compute.precision to bfloat16, or use more processes",
-        ):
+    with within_gpu_memory(
+        f"{cell}: batch_size is {plan.phase.batch_size}",
+        "lower batch_size, set compute.precision to bfloat16, or use more processes",
+    ):
+        arithmetic = configure(params.compute, device, binary=plan.binarization is not None)
+        with interruption.watch(), process_group(device) as world:
+            images = open_prepared(places.data)
             task, description = _task(cell, params, places, plan, images, arithmetic, world)
             key = _fingerprint(plan, description, images, arithmetic)
             with Scratch(cell, key, world) as scratch:

@@ -28,7 +28,7 @@ class Progress:
         self._bar: Any = None
 
     def bar(self, batches: Iterable[Item], count: int, epoch: int, images: int) -> Iterator[Item]:
-        """Pass `count` batches of `images` through; on a terminal, show speed and time left."""
+        """Pass `count` batches of some `images` through; a terminal shows speed and time left."""
         if self._first_epoch is None:
             self._first_epoch = epoch
         if not (self._shown and sys.stderr.isatty()):

@@ -38,7 +38,7 @@ from pipeline.training.schedule import learning_rate
 from pipeline.training.teacher import Teacher
 
 Row = dict[str, Any]
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]
 
 ASK_EVERY = 16
 """Steps between two times that several processes ask each other whether to stop: asking waits for
@@ -212,19 +212,19 @@ class Trainer:
             _limited(task.training, epoch, count, task.params.debug.overfit_one_batch),
             count,
             epoch,
-            task.phase.batch_size,
+            next(task.training.sizes()),
         )
-        for inputs, labels, positions, relative_size in bar:
-            kind = (len(labels), names)
-            is_first = kind not in self._warm  # then torch.compile compiles
+        for inputs, labels, positions, size in bar:
+            is_first = (size, names) not in self._warm  # then torch.compile compiles
             before = self._now() if is_first else 0.0
+            relative_size = len(labels) * self._world.size / size
             taught = self._teacher.logits(inputs, positions) if self._teacher else None
             values = self._step(inputs, labels, taught, relative_size, epoch)
             steps.append(torch.stack([values[name] for name in names]))
             sums += steps[-1]
             images += len(labels)
             if is_first:
-                self._warm.add(kind)
+                self._warm.add((size, names))
                 warm_up += self._now() - before
                 warm_images += len(labels)
             if self._progress.wants_values:
@@ -339,10 +339,8 @@ def _limited(training: Batches, epoch: int, count: int, overfit_one_batch: bool)
 
 
 def _batches(training: Batches, epoch: int) -> Iterator[Batch]:
-    """Images, labels, positions in the split, and the relative size of this process's share."""
-    parts = zip(
-        training.batches(epoch), training.positions(epoch), training.relative_sizes(), strict=True
-    )
+    """Images, labels and positions in the split of this process's share; images in all shares."""
+    parts = zip(training.batches(epoch), training.positions(epoch), training.sizes(), strict=True)
     return ((*batch, positions, size) for batch, positions, size in parts)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline.data import streaming
 from pipeline.data.opening import open_prepared
-from pipeline.data.streaming import worker_count
+from pipeline.data.streaming import _start, worker_count
 from pipeline.errors import UserError
 from pipeline.params import Augmentation
 from tests.conftest import ROOT
@@ -311,6 +311,21 @@ def test_workers_ignore_signals_and_end_with_the_batches(indexed, monkeypatch):
         worker.send_signal(signal.SIGINT)
     assert len(list(batches)) == 59
     assert not psutil.wait_procs(workers, timeout=10)[1]
+
+
+def test_a_signal_while_workers_start_waits_for_the_training():
+    reached = []
+
+    class Loader:
+        def __iter__(self):
+            signal.raise_signal(signal.SIGINT)
+            reached.append("workers are there")
+            return iter(())
+
+    with pytest.raises(KeyboardInterrupt):
+        _start(Loader())
+    assert reached
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
 
 ABANDONED = """
