@@ -59,6 +59,7 @@ def test_missing_arguments_are_named(stage, monkeypatch, capsys):
 
 def test_ctrl_c_is_one_line_and_ends_by_its_signal():
     program = "import signal; from pipeline.errors import run; "
+    program += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell may ignore it
     program += "run(lambda: signal.raise_signal(signal.SIGINT))"
     end = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=False

@@ -315,6 +315,7 @@ def test_workers_ignore_signals_and_end_with_the_batches(indexed, monkeypatch):
 
 def test_a_signal_while_workers_start_waits_for_the_training():
     reached = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
 
     class Loader:
         def __iter__(self):
@@ -322,8 +323,11 @@ def test_a_signal_while_workers_start_waits_for_the_training():
             reached.append("workers are there")
             return iter(())
 
-    with pytest.raises(KeyboardInterrupt):
-        _start(Loader())
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _start(Loader())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert reached
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
 
