@@ -34,7 +34,7 @@ def test_two_batches_of_each_epoch(make_workplace, run_here):
     folder, curves = train(make_workplace, run_here, {"debug.batches": 2})
     assert load_description(folder / TEACHER).debug is True
     assert ((curves["train_top1"] * 52).round(3) % 1 == 0).all(), (
-        "52 images of 103, in two of four batches"
+        "52 images of 102, in two of four batches"
     )
     assert curves["loss"].nunique() == 2, "another epoch shows other images"
     params = read_json(folder / TEACHER / "model.json")["params"]
