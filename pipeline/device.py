@@ -23,6 +23,7 @@ class Arithmetic:
     """None: float32 throughout."""
     compile: bool
     channels_last: bool
+    fused_optimizer: bool
     deterministic: bool
 
     def place(self, model: nn.Module) -> nn.Module:
@@ -115,6 +116,7 @@ def configure(compute: Compute, device: torch.device, *, binary: bool) -> Arithm
         compile=compute.compile == "on"
         or (compute.compile == "auto" and can_compile and (cuda or binary)),
         channels_last=on_cuda[compute.channels_last],
+        fused_optimizer=compute.fused_optimizer,
         deterministic=compute.deterministic,
     )
     arithmetic.choose_algorithms()

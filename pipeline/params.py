@@ -175,6 +175,8 @@ class Compute(Section):
     """torch.compile; `auto`: on CUDA, and for binary networks on a CPU with a C++ compiler."""
     channels_last: Literal["auto", "on", "off"]
     """Memory format; `auto`: on CUDA only."""
+    fused_optimizer: bool = True
+    """One kernel for a step of all parameters, on CPU and CUDA, instead of one per operation."""
     deterministic: bool
     """Deterministic algorithms; on CUDA they cost time, on CPU nothing."""
     threads: Annotated[int, Field(ge=0, le=1024)]

@@ -8,24 +8,29 @@ from torch import nn
 from pipeline.params import Phase
 
 
-def make_optimizer(phase: Phase, model: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(phase: Phase, model: nn.Module, *, fused: bool) -> torch.optim.Optimizer:
     """SGD or Adam over all parameters of `model`, in which `phase.decay` says what decays.
 
     Source of `decay: convolutions`: METHOD [released] for ImageNet, weight decay on convolution
     weights only. Biases, batch norms, the classifier and the shifts and slopes of ReAct blocks have
     none then.
+
+    Args:
+        phase: its optimizer, learning rate, momentum, weight decay and decay.
+        model: on its device.
+        fused: one kernel for a step of all parameters; rounds otherwise than the loop over them.
     """
     groups = _groups(phase, model)
     if phase.optimizer == "adam":
         return torch.optim.Adam(
-            groups, phase.learning_rate, weight_decay=phase.weight_decay, fused=True
+            groups, phase.learning_rate, weight_decay=phase.weight_decay, fused=fused
         )
     return torch.optim.SGD(
         groups,
         phase.learning_rate,
         momentum=phase.momentum,
         weight_decay=phase.weight_decay,
-        fused=True,
+        fused=fused,
     )
 
 

@@ -95,7 +95,7 @@ class Trainer:
         self._arithmetic = arithmetic
         self._world = world
         self._model = task.model
-        self._optimizer = make_optimizer(task.phase, self._model)
+        self._optimizer = make_optimizer(task.phase, self._model, fused=arithmetic.fused_optimizer)
         self._forward: nn.Module = self._model
         if world.size > 1:
             self._forward = DistributedDataParallel(

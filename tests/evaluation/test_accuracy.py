@@ -18,6 +18,7 @@ CPU = Arithmetic(
     autocast=None,
     compile=False,
     channels_last=False,
+    fused_optimizer=True,
     deterministic=True,
 )
 
@@ -108,6 +109,7 @@ def test_autocast_computes_in_its_type_and_counts_in_float32():
         autocast=torch.bfloat16,
         compile=False,
         channels_last=False,
+        fused_optimizer=True,
         deterministic=True,
     )
     result = score(model, batches_of([0, 1]), half, classes=3)

@@ -204,7 +204,7 @@ def test_validation_is_that_of_the_network_that_is_saved(both):
     recorded = read_json(shared / "result.json")["usual"]
     model = resnet20(3, True)
     model.load_state_dict(read_tensors(shared / "usual.safetensors"))
-    arithmetic = Arithmetic(torch.device("cpu"), None, False, False, True)
+    arithmetic = Arithmetic(torch.device("cpu"), None, False, False, True, True)
     loss = top1 = 0.0
     for rank in range(2):  # in the same shares: the loss of a single image is rounded otherwise
         share = batches(World(rank, size=2), batch_size=4, shuffle=False)
