@@ -19,9 +19,7 @@ from benchmarks.workload import Network, OurLoop, Row, UsualEpoch, Workload, ran
 from pipeline.device import Arithmetic, configure, select_device
 from pipeline.params import Params
 
-OURS, DETERMINISTIC = "ours", "ours, deterministic"
-FLOAT32, EAGER = "ours, float32", "ours, float32, eager"
-USUAL, USUAL_LAYERS = "usual", "usual, its own layers"
+OURS, USUAL, USUAL_LAYERS = "ours", "usual", "usual, its own layers"
 
 
 def measure(workload: Workload, network: Network, rounds: int, batches: int) -> dict[str, Any]:
@@ -54,28 +52,38 @@ def measure_alone(workload: Workload, network: Network) -> dict[str, dict[str, f
 
 
 def _names(arithmetic: Arithmetic) -> tuple[str, ...]:
-    half = (FLOAT32,) if arithmetic.autocast else ()
-    eager = (EAGER,) if arithmetic.compile else ()
-    # on a CPU every algorithm is deterministic
-    repeatable = (DETERMINISTIC,) if arithmetic.device.type == "cuda" else ()
-    return (OURS, *repeatable, *half, *eager, USUAL, USUAL_LAYERS)
+    return (*_variants(arithmetic), USUAL, USUAL_LAYERS)
+
+
+def _variants(arithmetic: Arithmetic) -> dict[str, Arithmetic]:
+    """Our loop as it is, and with one choice of `arithmetic` made otherwise."""
+    ours = replace(arithmetic, deterministic=False)
+    single = replace(ours, autocast=None)
+    variants = {OURS: ours, "ours, optimizer not fused": replace(ours, fused_optimizer=False)}
+    order = "channels first" if ours.channels_last else "channels last"
+    variants[f"ours, {order}"] = replace(ours, channels_last=not ours.channels_last)
+    if ours.device.type == "cuda":  # on a CPU every algorithm is deterministic
+        variants["ours, deterministic"] = replace(ours, deterministic=True)
+    if ours.autocast:
+        variants["ours, float32"] = single
+    if ours.compile:
+        variants["ours, float32, eager"] = replace(single, compile=False)
+    return variants
 
 
 def _epoch(
     workload: Workload, network: Network, row: Row, name: str, batches: int
 ) -> Callable[[], None]:
     """What runs an epoch of the loop; each chooses its algorithms anew, as they take turns."""
-    arithmetic = replace(workload.arithmetic, deterministic=name == DETERMINISTIC)
-    if name in (FLOAT32, EAGER):
-        compiled = arithmetic.compile and name == FLOAT32
-        arithmetic = replace(arithmetic, autocast=None, compile=compiled)
+    variants = _variants(workload.arithmetic)
+    arithmetic = variants.get(name, variants[OURS])
     workload = replace(workload, arithmetic=arithmetic)
     loop: OurLoop | UsualEpoch
-    if name in (USUAL, USUAL_LAYERS):
+    if name in variants:
+        loop = OurLoop(workload, network, row, batches)
+    else:
         own = name == USUAL_LAYERS
         loop = UsualEpoch(workload, network, row, batches, workers=WORKERS, usual_layers=own)
-    else:
-        loop = OurLoop(workload, network, row, batches)
 
     def epoch() -> None:
         arithmetic.choose_algorithms()

@@ -1,10 +1,10 @@
 """Compare the trainer with the field's usual loop, in turns, in one process.
 
 epoch   images/s of binary ResNet-20 (on a GPU of ResNet-18 too), in the row complete (all losses,
-        with a teacher) and the row binary (cross-entropy alone): our trainer, on a GPU also with
-        deterministic algorithms, the same in float32 (as the usual loop), without torch.compile,
-        the usual loop with our network, and with the field's binary layers; then warm-up and peak
-        memory of each
+        with a teacher) and the row binary (cross-entropy alone): our trainer; the same with an
+        optimizer that is not fused, in the other memory format, on a GPU with deterministic
+        algorithms, in float32 (as the usual loop), and that without torch.compile; the usual loop
+        with our network, and with the field's binary layers; then warm-up and peak memory of each
 terms   kurtosis loss and WDM of ResNet-18 with their gradient, as shares of our training step, also
         in float32
 input   images/s of our batches and of per-image transforms, without a network
