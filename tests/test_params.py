@@ -7,7 +7,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.tokens import AnchorToken
 
 from pipeline.errors import UserError
-from pipeline.params import load_params, parse_targets
+from pipeline.params import load_params
 from tests.conftest import ROOT, read_yaml, write_yaml
 
 FILES = sorted(path for path in [ROOT / "params.yaml", *ROOT.glob("reports/*/params.yaml")])
@@ -148,24 +148,3 @@ def test_a_file_that_is_not_there(tmp_path):
         load_params(tmp_path / "missing.yaml")
     with pytest.raises(UserError, match="is a directory"):
         load_params(Path(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    [
-        (1.8, (1.8,)),
-        (2, (2.0,)),
-        ("1.8", (1.8,)),
-        ("1.4 x2, 1.8, 2.2 x 3", (1.4, 1.4, 1.8, 2.2, 2.2, 2.2)),
-        ("1.4 1.8", (1.4, 1.8)),
-        ("2.", (2.0,)),
-    ],
-)
-def test_targets(target, expected):
-    assert parse_targets(target) == expected
-
-
-@pytest.mark.parametrize("target", ["", " , ", "-1.8", "1.8x", "1.8x99999", "x3", "1,8 y2", "nan"])
-def test_no_targets(target):
-    with pytest.raises(ValueError, match="target"):
-        parse_targets(target)

@@ -24,7 +24,7 @@ from pipeline.evaluation.weights import (
     layer_statistics,
     standardized_histogram,
 )
-from pipeline.losses.kurtosis import layer_targets
+from pipeline.losses.targets import layer_targets
 from pipeline.models.architecture import Architecture
 from pipeline.models.layers import regularized_convolutions
 from pipeline.models.saved import Description, load_trained
@@ -182,7 +182,8 @@ def _weights(
     layers = regularized_convolutions(model)
     targets = {}
     if "kurtosis" in description.losses:
-        values = layer_targets(description.params["kurtosis"]["target"], list(layers))
+        target = description.params["kurtosis"]["target"]
+        values = layer_targets(target, list(layers), description.losses)
         targets = dict(zip(layers, values, strict=True))
     statistics = layer_statistics(model, targets, reference)
     counts = {name: standardized_histogram(layer.weight) for name, layer in layers.items()}

@@ -8,9 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from pipeline.errors import UserError
 from pipeline.losses.products import dot
-from pipeline.params import parse_targets
 
 
 class _Kurtosis(Function):
@@ -93,24 +91,3 @@ def kurtosis_loss(
     if aggregate == "sum":
         return distances.sum()
     return distances.max()
-
-
-def layer_targets(target: float | str, names: Sequence[str]) -> tuple[float, ...]:
-    """The target of each layer.
-
-    Args:
-        target: one number for all layers, or one for each in module order, "1.4 x14, 1.8 x4, 2.2".
-        names: of the layers.
-
-    Raises:
-        UserError: there are several targets, but not one for each layer.
-    """
-    targets = parse_targets(target)
-    if len(targets) == 1:
-        return targets * len(names)
-    if len(targets) != len(names):
-        raise UserError(
-            f"kurtosis.target has {len(targets)} targets: the network has {len(names)} regularized "
-            f"layers ({names[0]} to {names[-1]}); give one target or {len(names)}"
-        )
-    return targets

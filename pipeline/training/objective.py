@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from pipeline.errors import UserError
 from pipeline.losses.distillation import distillation_loss
-from pipeline.losses.kurtosis import kurtosis_loss, layer_targets
+from pipeline.losses.kurtosis import kurtosis_loss
 from pipeline.losses.mimicking import Prepared, mimicking_loss, pair_by_rank, prepare_teacher
+from pipeline.losses.targets import layer_targets
 from pipeline.models.layers import mimicked_convolutions, regularized_convolutions
 from pipeline.params import Params
 
@@ -52,7 +53,7 @@ class Objective:
         if "kurtosis" in losses:
             regularized = regularized_convolutions(model)
             self._regularized = [layer.weight for layer in regularized.values()]
-            targets = layer_targets(params.kurtosis.target, list(regularized))
+            targets = layer_targets(params.kurtosis.target, list(regularized), losses)
             self.targets = dict(zip(regularized, targets, strict=True))
             self._targets = self._regularized[0].new_tensor(targets)
         if teacher is None:

@@ -5,8 +5,7 @@ import pytest
 import scipy.stats
 import torch
 
-from pipeline.errors import UserError
-from pipeline.losses.kurtosis import kurtosis, kurtosis_loss, layer_targets
+from pipeline.losses.kurtosis import kurtosis, kurtosis_loss
 
 DRAWS = {
     "gaussian": lambda g: g.normal(0.3, 0.02, (16, 8, 3, 3)),
@@ -104,18 +103,3 @@ def test_a_layer_without_spread_is_not_hidden(value: float, aggregate: str) -> N
     assert math.isnan(alone.item())
     assert torch.autograd.grad(alone, constant)[0].isnan().all()
     assert math.isnan(loss.item())
-
-
-def test_layer_targets() -> None:
-    names = ["layer1.conv1", "layer1.conv2", "layer2.conv1"]
-    assert layer_targets(1.8, names) == (1.8, 1.8, 1.8)
-    assert layer_targets("1.4", names) == (1.4, 1.4, 1.4)
-    assert layer_targets("1.4 x2, 2.2", names) == (1.4, 1.4, 2.2)
-    with pytest.raises(UserError) as error:
-        layer_targets("1.4 x14, 1.8 x4, 2.2", names)
-    assert str(error.value) == (
-        "kurtosis.target has 19 targets: the network has 3 regularized layers "
-        "(layer1.conv1 to layer2.conv1); give one target or 3"
-    )
-    with pytest.raises(UserError, match="has 2 targets"):
-        layer_targets("1.4, 1.8", names)

@@ -9,7 +9,6 @@ from pipeline.errors import UserError
 from pipeline.evaluation.cost import cost
 from pipeline.evaluation.feature_maps import feature_maps
 from pipeline.evaluation.weights import layer_statistics
-from pipeline.losses.kurtosis import layer_targets
 from pipeline.models.architecture import build
 from pipeline.models.binary import BinaryConv2d
 from pipeline.models.layers import (
@@ -25,11 +24,6 @@ from tests.models.test_networks import architecture
 DEPTHS = (18, 34)
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 FORMS = ("bireal", "react")
-RELEASED_TARGETS = {
-    "ImageNet, no teacher": "1.8, 1.4 x4, 1.2, 1.4, 1.2, 1.2, 1.4 x3, 1.2 x4, 1.4, 1, 1",
-    "with teacher": "1.8 x6, 1.4, 1.8 x3, 1.4 x4, 1.8, 1.2, 1.4, 1.2, 1.2",
-    "CIFAR-10, no teacher": "1.4 x14, 1.8 x4, 2.2",
-}
 
 
 def network(depth: int, block: str = "bireal", **changes: object) -> nn.Module:
@@ -141,16 +135,6 @@ def test_layers_are_in_the_order_of_the_released_targets(depth: int) -> None:
     assert len(expected) == {18: 19, 34: 35}[depth]
     for model in (network(depth), network(depth, "react"), torchvision(depth)):
         assert list(regularized_convolutions(model)) == expected
-
-
-@pytest.mark.parametrize("targets", RELEASED_TARGETS.values(), ids=RELEASED_TARGETS)
-def test_released_targets_fit_resnet18_alone(targets: str) -> None:
-    names = {depth: list(regularized_convolutions(network(depth))) for depth in DEPTHS}
-    assert len(layer_targets(targets, names[18])) == 19
-    assert layer_targets(1.8, names[34]) == (1.8,) * 35
-    message = "kurtosis.target has 19 targets: the network has 35 regularized layers"
-    with pytest.raises(UserError, match=message):
-        layer_targets(targets, names[34])
 
 
 def test_the_downsample_stays_real() -> None:

@@ -1,0 +1,84 @@
+"""The kurtosis towards which the weights of each layer are drawn, K_T."""
+
+import re
+from collections.abc import Collection, Sequence
+
+from pipeline.errors import UserError
+
+RESNET18_LAYERS = tuple(
+    f"layer{stage}.{block}.{layer}"
+    for stage in (1, 2, 3, 4)
+    for block in (0, 1)
+    for layer in ("conv1", "conv2", "downsample.0")
+    if layer != "downsample.0" or (stage > 1 and block == 0)
+)
+"""Those under the kurtosis loss, in module order."""
+
+WITH_TEACHER = "1.8 x6, 1.4, 1.8 x3, 1.4 x4, 1.8, 1.2, 1.4, 1.2, 1.2"
+WITHOUT_TEACHER = {
+    "released cifar10": "1.4 x14, 1.8 x4, 2.2",
+    "released imagenet": "1.8, 1.4 x4, 1.2, 1.4, 1.2, 1.2, 1.4 x3, 1.2 x4, 1.4, 1, 1",
+}
+"""For RESNET18_LAYERS. Source of both: METHOD [released]."""
+
+
+def parse_targets(target: float | str) -> tuple[float, ...]:
+    """Kurtosis targets in module order, from one number or "1.4 x14, 1.8 x4, 2.2".
+
+    Raises:
+        ValueError: an entry is neither a number nor a number with a count.
+    """
+    if isinstance(target, int | float):
+        return (float(target),)
+    targets: list[float] = []
+    for entry in re.sub(r"\s*x\s*", "x", target.replace(",", " ")).split():
+        match = re.fullmatch(r"(\d+(?:\.\d*)?)(?:x(\d{1,4}))?", entry)
+        if not match:
+            raise ValueError(
+                f"{entry!r} is not a target such as 1.8 or 1.4 x14 "
+                f"(or as a whole: {', '.join(WITHOUT_TEACHER)})"
+            )
+        targets += [float(match[1])] * int(match[2] or 1)
+    if not targets:
+        raise ValueError("no target given")
+    return tuple(targets)
+
+
+def layer_targets(
+    target: float | str, names: Sequence[str], losses: Collection[str]
+) -> tuple[float, ...]:
+    """The target of each layer.
+
+    The released code has lists for ResNet-18 alone, and stumbles over the 35 layers of ResNet-34.
+    There each further block of a stage has the targets of the stage's second block. [inferred]
+
+    Args:
+        target: one number for all layers; one for each in module order, "1.4 x14, 1.8 x4, 2.2"; or
+            a list of the released code, `released cifar10` or `released imagenet`.
+        names: of the layers.
+        losses: of the row; the released lists are others where a teacher takes part in them.
+
+    Raises:
+        UserError: there are several targets, but not one for each layer; or released ones, for a
+            network that is neither ResNet-18 nor ResNet-34.
+    """
+    if target in WITHOUT_TEACHER:
+        taught = "distillation" in losses or "mimicking" in losses
+        listed = WITH_TEACHER if taught else WITHOUT_TEACHER[str(target)]
+        of_layer = dict(zip(RESNET18_LAYERS, parse_targets(listed), strict=True))
+        twins = [re.sub(r"\.[2-9]\.", ".1.", name) for name in names]
+        if set(twins) != of_layer.keys():
+            raise UserError(
+                f"kurtosis.target is {target!r}, which is for ResNet-18 and ResNet-34: this "
+                f"network's regularized layers are others ({names[0]} to {names[-1]})"
+            )
+        return tuple(of_layer[twin] for twin in twins)
+    targets = parse_targets(target)
+    if len(targets) == 1:
+        return targets * len(names)
+    if len(targets) != len(names):
+        raise UserError(
+            f"kurtosis.target has {len(targets)} targets: the network has {len(names)} regularized "
+            f"layers ({names[0]} to {names[-1]}); give one target or {len(names)}"
+        )
+    return targets
