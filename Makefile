@@ -40,6 +40,7 @@ lock: ## compile requirements.txt from pyproject.toml (needs uv)
 verify: setup ## run the pipeline in two fresh clones and compare every output's hash
 	@python -m benchmarks.repeatability
 
-clean: ## remove what can be rebuilt: scratch, caches of the tools
-	@rm -rf .scratch .mypy_cache .ruff_cache .pytest_cache .coverage* *.egg-info
+clean: ## remove what can be rebuilt: checkpoints of unfinished trainings, caches of the tools
+	@if [ -d .scratch ]; then python -m pipeline.training.clean; fi
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .coverage* *.egg-info
 	@find pipeline stages tests benchmarks reports -name __pycache__ -type d -prune -exec rm -rf {} +

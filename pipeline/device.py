@@ -102,7 +102,7 @@ def configure(compute: Compute, device: torch.device, *, binary: bool) -> Arithm
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
-        torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as torch has it for matmul
     on_cuda = {"auto": cuda, "on": True, "off": False}
     compiler = _compiler()
     can_compile = cuda or shutil.which(compiler) is not None

@@ -29,6 +29,7 @@ from pipeline.models.architecture import Architecture
 from pipeline.models.layers import regularized_convolutions
 from pipeline.models.saved import Description, load_trained
 from pipeline.params import Params
+from pipeline.provenance import provenance
 
 BATCH_SIZE = 256
 """Images in flight; has no say in the result beyond rounding of the mean loss."""
@@ -127,6 +128,8 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
         "architecture": architecture.model_dump(mode="json"),
         "params": description.params | {"evaluation": params.evaluation.model_dump(mode="json")},
         "provenance": description.provenance,
+        "evaluation_provenance": provenance(arithmetic),
+        **({"debug": True} if description.debug else {}),
         "manifest": manifest.model_dump(mode="json"),
         "classes": manifest.classes,
         "confusion": best.confusion.tolist(),

@@ -20,10 +20,9 @@ from typing import Any
 
 import filelock
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 
-from pipeline.artifacts import sha256, write_bytes, write_text
+from pipeline.artifacts import write_bytes, write_text
 from pipeline.errors import UserError
 from pipeline.provenance import ROOT
 from pipeline.training.distributed import World
@@ -65,7 +64,8 @@ class Scratch:
         self._folder = self._cell / key
         self._world = world
         here = Path(".scratch") / f"{cell}.lock"
-        self._locks = [filelock.FileLock(path) for path in (here, _lock_of(self._folder))]
+        self._lock = filelock.FileLock(_lock_of(self._folder))
+        self._locks = [filelock.FileLock(here), self._lock]
 
     def __enter__(self) -> "Scratch":
         if not self._world.is_main:
@@ -101,18 +101,18 @@ class Scratch:
             old.with_suffix(".sha256").unlink()
             old.unlink()
 
-    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """The newest intact checkpoint: CPU tensors and state. None: there is none.
+    def newest(self) -> bytes | None:
+        """The newest intact checkpoint, for `read_checkpoint`. None: there is none.
 
         A damaged one is named on stderr and the one before it is taken.
         """
         for path in reversed(self._saved()):
-            if not _is_whole(path):
-                print(f"{path}: is damaged; refused", file=sys.stderr)
-                continue
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return tensors, json.loads(file.metadata()["state"])
+            with contextlib.suppress(OSError):
+                content = path.read_bytes()
+                mark = path.with_suffix(".sha256").read_bytes()
+                if mark == hashlib.sha256(content).hexdigest().encode():
+                    return content
+            print(f"{path}: is damaged; refused", file=sys.stderr)
         return None
 
     def clear(self) -> None:
@@ -134,12 +134,10 @@ class Scratch:
     def _remove(self, folders: Iterable[Path]) -> None:
         """Remove the folders that nobody uses."""
         for folder in folders:
-            lock = _lock_of(folder)
-            with contextlib.suppress(filelock.Timeout):
-                if folder != self._folder:
-                    filelock.FileLock(lock).acquire(timeout=0)
+            lock = self._lock if folder == self._folder else filelock.FileLock(_lock_of(folder))
+            with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
-                lock.unlink(missing_ok=True)
+                _lock_of(folder).unlink(missing_ok=True)
 
     def _saved(self) -> list[Path]:
         """Oldest first."""
@@ -150,12 +148,11 @@ class Scratch:
                 if mark.with_suffix(".safetensors").exists()]  # fmt: skip
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a checkpoint can be read and has the checksum beside it."""
-    try:
-        return path.with_suffix(".sha256").read_bytes() == sha256(path).encode()
-    except OSError:
-        return False
+def read_checkpoint(content: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors, on the CPU, and state of what `Scratch.newest` found."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    return load(content), json.loads(header["__metadata__"]["state"])
 
 
 def _time(folder: Path) -> float:

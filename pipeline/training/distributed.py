@@ -4,15 +4,12 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from pipeline.errors import UserError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -33,13 +30,23 @@ class World:
             dist.all_reduce(values)
         return values
 
-    def broadcast(self, value: T) -> T:
-        """The main process's `value`, in every process."""
+    def broadcast(self, content: bytes | None, device: torch.device) -> bytes | None:
+        """The main process's `content`, in every process; what the others give does not count.
+
+        As the bytes they are: torch's own broadcast of objects reads a pickle.
+        """
         if self.size == 1:
-            return value
-        shared = [value]
-        dist.broadcast_object_list(shared, src=0)
-        return shared[0]
+            return content
+        length = torch.tensor(-1 if content is None else len(content), device=device)
+        dist.broadcast(length, src=0)
+        if length < 0:
+            return None
+        shared = torch.empty(int(length), dtype=torch.uint8, device=device)
+        if self.is_main:
+            assert content is not None
+            shared.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+        dist.broadcast(shared, src=0)
+        return shared.cpu().numpy().tobytes()
 
     def share_buffers(self, model: nn.Module) -> None:
         """Give every process the main one's batch statistics, those of the network it saves.

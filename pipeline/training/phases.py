@@ -6,7 +6,7 @@ binarize: a binary network, with the losses of its row of the table, in one step
 """
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -334,7 +334,7 @@ def _fingerprint(
         phase=plan.phase.model_dump(),
         data=images.manifest.model_dump(mode="json"),
         weights={str(path): sha256(path) for path in sorted(plan.weights)},
-        arithmetic=str(arithmetic),
+        arithmetic=str(replace(arithmetic, device=torch.device(arithmetic.device.type))),
         threads=torch.get_num_threads() if arithmetic.device.type == "cpu" else None,
     )
 

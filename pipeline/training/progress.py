@@ -43,8 +43,9 @@ class Progress:
 
     @property
     def wants_values(self) -> bool:
-        """Whether `values` would be shown."""
-        return self._bar is not None
+        """Whether `values` would be shown now; to have them, a GPU must be waited for."""
+        bar = self._bar
+        return bar is not None and time.time() - bar.last_print_t >= bar.mininterval
 
     def values(self, loss: float, top1: float) -> None:
         """Show the mean loss and accuracy of the epoch so far beside the bar."""

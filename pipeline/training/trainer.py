@@ -27,7 +27,7 @@ from pipeline.models.binary import ede_schedule, set_ede
 from pipeline.models.layers import binary_convolutions, regularized_convolutions
 from pipeline.models.saved import State, load_state
 from pipeline.params import Params, Phase
-from pipeline.training.checkpoint import Scratch
+from pipeline.training.checkpoint import Scratch, read_checkpoint
 from pipeline.training.distributed import World
 from pipeline.training.energy import energy_joules, joules_since
 from pipeline.training.interruption import EXIT_CODE, Interruption
@@ -151,15 +151,17 @@ class Trainer:
         return Outcome(state, state, 0, top1, History([row], self._kurtosis(0)))
 
     def _restore(self, scratch: Scratch) -> tuple[Outcome, int]:
-        saved = self._world.broadcast(scratch.load() if self._world.is_main else None)
+        saved = scratch.newest() if self._world.is_main else None
+        saved = self._world.broadcast(saved, self._arithmetic.device)
         if saved is None:
             return Outcome({}, {}, 0, 0.0, History(kurtosis=self._kurtosis(0))), 0
-        tensors, state = saved
+        tensors, state = read_checkpoint(saved)
         load_state(self._model, _section(tensors, "model"), f"checkpoint of {self._task.cell}")
+        parameters = [each for group in self._optimizer.param_groups for each in group["params"]]
         slots: dict[int, State] = {}
         for name, tensor in _section(tensors, "optimizer").items():
             index, _, key = name.partition(".")
-            slots.setdefault(int(index), {})[key] = tensor
+            slots.setdefault(int(index), {})[key] = _in_format_of(parameters[int(index)], tensor)
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": slots, "param_groups": groups})
         history = History(**state["history"])
@@ -346,6 +348,16 @@ def _batches(training: Batches, epoch: int) -> Iterator[Batch]:
 
 def _merit(row: Row) -> tuple[float, float]:
     return row["validation_top1"], -row["validation_loss"]
+
+
+def _in_format_of(parameter: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
+    """An optimizer's tensor in the memory format of its parameter: fused steps take that as given.
+
+    load_state_dict leaves it in the format it was saved in.
+    """
+    if slot.shape != parameter.shape:
+        return slot
+    return torch.empty_like(parameter).copy_(slot)
 
 
 def _share_changed(previous: torch.Tensor, current: torch.Tensor) -> float | None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from pipeline.errors import UserError
-from pipeline.training.checkpoint import Scratch, fingerprint
+from pipeline.training import clean
+from pipeline.training.checkpoint import Scratch, fingerprint, read_checkpoint
 from pipeline.training.distributed import World
 
 ALONE = World(rank=0, size=1)
@@ -28,12 +29,12 @@ def files(tmp_path):
 
 
 def test_nothing_saved_loads_as_nothing(scratch):
-    assert scratch.load() is None
+    assert scratch.newest() is None
 
 
 def test_the_newest_checkpoint_is_loaded_and_two_are_kept(scratch, tmp_path):
     save_epochs(scratch, 4)
-    tensors, state = scratch.load()
+    tensors, state = read_checkpoint(scratch.newest())
     assert tensors["w"].item() == 4
     assert state == {"epochs_done": 4}
     assert [name for name in files(tmp_path) if name.endswith(".safetensors")] == [
@@ -61,7 +62,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_taken(
         newest.mkdir()
     else:
         newest.with_suffix(".sha256").unlink()
-    tensors, state = scratch.load()
+    tensors, state = read_checkpoint(scratch.newest())
     assert (tensors["w"].item(), state["epochs_done"]) == (2, 2)
     if damage != "unfinished":
         assert "epoch-0003.safetensors: is damaged" in capsys.readouterr().err
@@ -99,7 +100,7 @@ def test_checkpoints_of_abandoned_settings_do_not_pile_up(tmp_path, monkeypatch)
 def test_the_ten_thousandth_epoch_is_the_newest(scratch):
     for epoch in (9999, 10000, 10001):
         scratch.save(epoch, {"w": torch.zeros(1)}, {"epochs_done": epoch})
-    assert scratch.load()[1] == {"epochs_done": 10001}
+    assert read_checkpoint(scratch.newest())[1] == {"epochs_done": 10001}
 
 
 def test_an_experiment_beside_it_shares_the_area_but_neither_folder_nor_checkpoints(
@@ -117,16 +118,27 @@ def test_an_experiment_beside_it_shares_the_area_but_neither_folder_nor_checkpoi
     with Scratch("digits/cell", "other key", ALONE) as other:
         save_epochs(other, 2)
         other.clear()
-        assert other.load() is None
-        assert scratch.load()[1] == {"epochs_done": 1}
+        assert other.newest() is None
+        assert read_checkpoint(scratch.newest())[1] == {"epochs_done": 1}
     with Scratch("digits/cell", "other key", ALONE) as other:
         save_epochs(other, 3)
         monkeypatch.chdir(tmp_path)
         scratch.clear()
-        assert scratch.load() is None
-        assert other.load()[1] == {"epochs_done": 3}
+        assert scratch.newest() is None
+        assert read_checkpoint(other.newest())[1] == {"epochs_done": 3}
     scratch.clear()
     assert not (tmp_path / ".scratch/digits/cell").exists()
+
+
+def test_clean_leaves_what_a_training_uses(scratch, tmp_path):
+    save_epochs(scratch, 1)
+    with pytest.raises(UserError, match=r"\.lock: a training holds it; wait or stop it$"):
+        clean.main()
+    assert read_checkpoint(scratch.newest())[1] == {"epochs_done": 1}
+    scratch.__exit__()
+    clean.main()
+    assert not (tmp_path / ".scratch").exists()
+    clean.main()
 
 
 def test_the_fingerprint_changes_with_any_input():

@@ -103,6 +103,13 @@ def test_bfloat16_and_channels_last_on_demand():
     assert (described["precision"], described["channels_last"]) == ("bfloat16", True)
 
 
+def test_float32_is_not_tf32(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    configure(compute(precision="float32"), CPU, binary=True)
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 def test_threads_are_applied():
     configure(compute(threads=1), CPU, binary=True)
     assert torch.get_num_threads() == 1

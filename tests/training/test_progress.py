@@ -52,9 +52,10 @@ def test_a_bar_on_a_terminal():
     progress = Progress("digits/cell", 10, shown=True)
     with terminal() as screen:
         for number, _ in enumerate(progress.bar(iter("abcd"), 4, epoch=2, images=32), start=1):
+            assert not progress.wants_values, "the bar has just been drawn"
+            time.sleep(0.15)
             assert progress.wants_values
             progress.values(loss=1.5 / number, top1=number / 8)
-            time.sleep(0.15)
         assert not progress.wants_values
         shown = os.read(screen, 100_000).decode()
     assert "digits/cell 3/10:" in shown

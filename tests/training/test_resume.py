@@ -140,8 +140,11 @@ def test_killed_training_ends_in_the_bytes_of_an_uninterrupted_one(make_workplac
         {"student.optimizer": "adam", "student.learning_rate": 0.001, "student.schedule": "linear"},
         {"binarization.sign_gradient": "polynomial", "kurtosis.start_epoch": 1},
         {"debug.overfit_one_batch": True, "augmentation.horizontal_flip": True},
+        {"compute.channels_last": "on", "student.optimizer": "sgd", "student.momentum": 0.9},
+        {"compute.channels_last": "on", "student.optimizer": "adam"},
+        {"compute.precision": "bfloat16", "compute.fused_optimizer": False},
     ],
-    ids=["adam", "late kurtosis loss", "one batch"],
+    ids=["adam", "late kurtosis loss", "one batch", "sgd", "channels last", "bfloat16"],
 )
 def test_every_setting_resumes(make_workplace, run_here, monkeypatch, overrides):
     overrides |= {"student.epochs": 3}
