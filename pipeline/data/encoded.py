@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError
 
 IMAGE_COLUMNS = ("img", "image")
+LARGEST = 2**28
+"""Bytes of a row group."""
 FILES = 256
 """Files of a block; one of rows is a row group."""
 
@@ -69,6 +72,27 @@ class Encoded:
                 content = images[row].as_py()
                 name = f"{self.root}/{self.name(index)}"
                 yield place, content or UserError(f"{name}: has no image bytes")
+
+    def check_row_groups(self) -> None:
+        """Refuse what does not fit into memory, once for each process that reads.
+
+        Raises:
+            UserError: a row group has more than LARGEST bytes, or a Parquet file is damaged.
+        """
+        for name in pc.unique(self.paths.filter(pa.array(self.rows >= 0))).to_pylist():
+            path = self.root / name
+            try:
+                metadata = pq.read_metadata(path)
+            except (pa.ArrowException, OSError) as error:
+                raise damaged(path, error) from error
+            groups = range(metadata.num_row_groups)
+            largest = max(metadata.row_group(each).total_byte_size for each in groups)
+            if largest > LARGEST:
+                raise UserError(
+                    f"{path}: a row group has {largest >> 20} MiB and is read whole for any of its "
+                    f"images, allowed are {LARGEST >> 20}; write the shard again with "
+                    "pyarrow.parquet.write_table(table, path, row_group_size=100)"
+                )
 
     def blocks(self) -> np.ndarray:
         """Number of the block of each image, int64 (N,): blocks are best read as a whole."""

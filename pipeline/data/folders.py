@@ -81,6 +81,11 @@ def _files(root: Path, split: str, classes: tuple[str, ...]) -> list[tuple[str, 
         if not of_class:
             raise UserError(f"{root / split / name}: holds no image")
         files += [(path.relative_to(root).as_posix(), label) for path in of_class]
+    for name, _ in files:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{root}: the file name {name!a} is not UTF-8; rename it") from None
     return files
 
 

@@ -1,10 +1,12 @@
 """The index of images that are streamed: where each is, its label, size and checksum."""
 
 import hashlib
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +15,6 @@ from pydantic import JsonValue
 from tqdm import tqdm
 
 from pipeline.artifacts import atomic_folder, atomic_path, sha256, write_json
-from pipeline.data.cpus import available_cpus
 from pipeline.data.crops import EvaluationCrop
 from pipeline.data.encoded import Encoded
 from pipeline.data.images import load_image
@@ -28,7 +29,7 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and std with which torchvision's pretrained networks were trained."""
 NAMED = 3
-"""Unreadable images that an error names."""
+"""Unreadable images that an error names in its line; more have lines of their own."""
 
 
 @dataclass
@@ -57,13 +58,14 @@ def write_index(folder: Path, source: Source, data: Data, streaming: Streaming) 
 
     Raises:
         UserError: images cannot be decoded and streaming.unreadable does not say to skip them; a
-            class is left without an image in a split; a shard is damaged; or the folder cannot be
-            written.
+            class is left without an image in a split; a shard is damaged or its row groups too
+            large; or the folder cannot be written.
     """
     parts: dict[SplitName, tuple[Encoded, np.ndarray]] = {}
     for name, (samples, chosen) in choose(source, data).items():
         assert samples.encoded is not None, f"{data.source} cannot be streamed"
         parts[name] = samples.encoded.take(chosen), samples.labels[chosen]
+        parts[name][0].check_row_groups()
     checked = {
         name: _check(name, encoded, data.image_size, streaming.resize)
         for name, (encoded, _) in parts.items()
@@ -126,7 +128,7 @@ def _check(name: str, encoded: Encoded, size: int, resize: int) -> Checked:
     numbers = encoded.blocks()
     blocks = np.split(np.arange(count), np.flatnonzero(np.diff(numbers)) + 1)
     with (
-        ThreadPoolExecutor(available_cpus()) as threads,
+        ThreadPoolExecutor(joblib.cpu_count()) as threads,
         tqdm(total=count, desc=name, unit="images", disable=None) as progress,
     ):
         for block, counts in zip(blocks, threads.map(check_block, blocks), strict=True):
@@ -147,11 +149,13 @@ def _unreadable(
     ]
     if problems and streaming.unreadable == "refuse":
         images = sum(len(labels) for _, labels in parts.values())
-        more = ", ..." if len(problems) > NAMED else ""
+        named = "; ".join(problems)
+        if len(problems) > NAMED:
+            print(*problems, sep="\n", file=sys.stderr)
+            named = "see above"
         raise UserError(
             f"data.location is {data.location!r}: {len(problems)} of {images} images are "
-            f"unreadable ({'; '.join(problems[:NAMED])}{more}); replace them, or set "
-            "streaming.unreadable to skip"
+            f"unreadable ({named}); replace them, or set streaming.unreadable to skip"
         )
     return tuple(
         encoded.name(index)

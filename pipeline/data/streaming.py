@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pyarrow.parquet as pq
 import torch
@@ -17,7 +18,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline.data.batches import Batches, Shares, epoch_generator
-from pipeline.data.cpus import available_cpus
 from pipeline.data.crops import Crop, EvaluationCrop, TrainingCrop
 from pipeline.data.encoded import Encoded
 from pipeline.data.images import load_image
@@ -37,7 +37,7 @@ Task = tuple[np.ndarray, np.ndarray | None]
 
 
 def worker_count() -> int:
-    """Processes that decode: the environment variable BDBNN_WORKERS, else CPUs of this process.
+    """Processes that decode: the environment variable BDBNN_WORKERS, else CPUs it may use.
 
     Several processes of torchrun on one machine divide the CPUs.
 
@@ -46,7 +46,7 @@ def worker_count() -> int:
     """
     given = os.environ.get("BDBNN_WORKERS")
     if not given:
-        return max(1, available_cpus() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if not given.isdecimal():
         raise UserError(f"BDBNN_WORKERS is {given!r}: must be a number of processes, 0 or more")
     return int(given)

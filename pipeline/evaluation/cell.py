@@ -132,7 +132,7 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
         **({"debug": True} if description.debug else {}),
         "manifest": manifest.model_dump(mode="json"),
         "classes": manifest.classes,
-        "confusion": best.confusion.tolist(),
+        "confusion": [" ".join(map(str, line)) for line in best.confusion.tolist()],
         **weights,
     }
     cell = "{network}-{row}-{seed}".format(**identity)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pipeline.artifacts import read_tensors
+from pipeline.artifacts import read_tensors, sha256
 from pipeline.data.location import resolve
 from pipeline.errors import UserError
 from pipeline.models.saved import State, load_state
@@ -19,7 +19,7 @@ TIMEOUT = 30
 """Seconds in which the server must answer."""
 
 
-def load_pretrained(model: nn.Module, network: str, weights: str) -> None:
+def load_pretrained(model: nn.Module, network: str, weights: str) -> dict[str, str]:
     """Copy pretrained weights into `model`, in place; all of them, or none if something is wrong.
 
     Args:
@@ -29,12 +29,15 @@ def load_pretrained(model: nn.Module, network: str, weights: str) -> None:
             keeps in its own cache ($TORCH_HOME). Else a file with a state_dict: .safetensors, or
             of torch.save, read without running what it holds. Environment variables are expanded.
 
+    Returns:
+        Provenance: what `weights` is, and the SHA-256 of the file that was read.
+
     Raises:
         UserError: the download fails; a variable is not set; the file is missing or damaged; the
             weights are of another architecture or number of classes, or no finite numbers.
     """
     if weights == "download":
-        source, state = _download(network.removeprefix(PREFIX))
+        path, source, state = _download(network.removeprefix(PREFIX))
     else:
         path = resolve(weights, "pretrained.weights")
         source, state = f"pretrained.weights: {path}", _read(path)
@@ -50,10 +53,11 @@ def load_pretrained(model: nn.Module, network: str, weights: str) -> None:
         if tensor.layout != torch.strided or not tensor.isfinite().all():
             raise UserError(f"{source}: {name} is no dense tensor of finite numbers")
     load_state(model, state, source)
+    return {"weights": weights, "weights_sha256": sha256(path)}
 
 
-def _download(name: str) -> tuple[str, State]:
-    """Where torchvision's weights come from, and the weights, from torch's cache if they are there.
+def _download(name: str) -> tuple[Path, str, State]:
+    """File in torch's cache, address and content of torchvision's weights.
 
     They are written to the cache under another name, and renamed when whole and checked.
     """
@@ -61,6 +65,10 @@ def _download(name: str) -> tuple[str, State]:
     from torchvision.models import get_model_weights  # noqa: PLC0415
 
     entry = get_model_weights(name).DEFAULT
+    cached = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
+    beginning = cached.stem.rpartition("-")[2]  # of the file's SHA-256
+    if cached.is_file() and not sha256(cached).startswith(beginning):  # torch does not look again
+        raise UserError(f"pretrained.weights is 'download': {cached} is damaged; remove it")
     try:
         with _timeout():
             state = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
@@ -70,7 +78,7 @@ def _download(name: str) -> tuple[str, State]:
             f"pretrained.weights is 'download': {entry.url} could not be had ({reason}); "
             "name a file with these weights instead"
         ) from None
-    return f"pretrained.weights: {entry.url}", state
+    return cached, f"pretrained.weights: {entry.url}", state
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
@@ -18,6 +18,12 @@ from pipeline.reporting.rows import NETWORKS, ROWS, Row, row_named
 
 UnitShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+
+
+def _numbers(line: Any) -> Any:
+    """A line of a matrix, numbers between spaces, which keeps a file of many classes short."""
+    return [int(each) for each in line.split()] if isinstance(line, str) else line
+
 
 CURVES = (
     "epoch",
@@ -100,7 +106,8 @@ class Details(BaseModel):
     provenance: dict[str, Any]
     manifest: Manifest
     classes: list[str]
-    confusion: list[list[Count]]
+    confusion: list[Annotated[list[Count], BeforeValidator(_numbers)]]
+    """Test images by true (line) and predicted class."""
     layers: list[Layer]
     histogram: Histogram
 

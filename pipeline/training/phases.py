@@ -15,6 +15,7 @@ import torch
 
 from pipeline.artifacts import check_replaceable, sha256, write_csv
 from pipeline.data.batches import Batches
+from pipeline.data.indexing import IMAGENET
 from pipeline.data.opening import Images, open_prepared
 from pipeline.data.prepared import SplitName
 from pipeline.device import Arithmetic, configure, select_device, within_gpu_memory
@@ -246,8 +247,15 @@ def _task(
     )
     torch.manual_seed(plan.seed)
     model = build(architecture)
+    made = provenance(arithmetic)
     if plan.pretrained:
-        load_pretrained(model, plan.network, plan.pretrained)
+        statistics = manifest.mean, manifest.std
+        if plan.pretrained == "download" and statistics != IMAGENET:
+            raise UserError(
+                "pretrained.weights is 'download': those weights expect images with "
+                "streaming.statistics: imagenet, these have their own"
+            )
+        made |= load_pretrained(model, plan.network, plan.pretrained)
     if plan.start is not None:
         option, which = plan.first_weights
         twin = Architecture.model_fields.keys() - {"binarization"}
@@ -306,7 +314,7 @@ def _task(
             or any(load_description(path.parent).debug for path in plan.weights)
         ),
         params=params.recorded(),
-        provenance=provenance(arithmetic),
+        provenance=made,
         step=plan.step,
         start=plan.start.name if plan.start and plan.step == "two" else None,
         distiller=plan.distiller.name if plan.distiller else None,

@@ -1,4 +1,5 @@
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -55,6 +56,20 @@ def test_with_both_val_is_validation_and_test_is_test(fill, data):
         np.testing.assert_array_equal(samples.decode(np.array([0]), 8)[0], first.transpose(2, 0, 1))
     train, validation, test = split_source(source, data())
     assert [len(split.labels) for split in (train, validation, test)] == [8, 8, 8]
+
+
+def test_a_file_name_that_is_not_utf_8_is_told(fill, data):
+    root = fill("train", "val")
+    odd = root / "train" / "cat" / os.fsdecode(b"caf\xe9.png")
+    try:
+        (root / "train" / "cat" / "a.png").rename(odd)
+    except OSError:
+        pytest.skip("this file system holds UTF-8 names alone")
+    with pytest.raises(UserError) as error:
+        load_source(data(location=str(root)))
+    assert str(error.value) == (
+        f"{root}: the file name 'train/cat/caf\\udce9.png' is not UTF-8; rename it"
+    )
 
 
 def test_hidden_and_other_files_are_passed_over(fill, data):

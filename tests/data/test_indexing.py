@@ -117,19 +117,29 @@ def damage(images, number, split="train"):
     path.write_bytes(path.read_bytes()[:200])
 
 
-def test_damaged_images_are_refused_by_name_and_number(indexed):
+def test_damaged_images_are_refused_by_name_and_number(indexed, capsys):
     images = indexed()
-    for number in (3, 5, 6, 7):
+    for number in (3, 5, 6):
         damage(images, number)
     with pytest.raises(UserError) as error:
         images.prepare()
-    message = str(error.value)
-    assert message.startswith(
-        f"data.location is '{images.root}': 4 of 60 images are unreadable (train/"
-    )
-    assert message.count("could not be decoded") == 3
-    assert message.endswith(", ...); replace them, or set streaming.unreadable to skip")
-    assert "\n" not in message
+    few = str(error.value)
+    assert few.startswith(f"data.location is '{images.root}': 3 of 60 images are unreadable (train")
+    assert few.count("could not be decoded") == 3
+    assert few.endswith("); replace them, or set streaming.unreadable to skip")
+    assert "\n" not in few
+    assert capsys.readouterr().err == ""
+
+    damage(images, 7)
+    with pytest.raises(UserError, match=r"4 of 60 images are unreadable \(see above\); replace"):
+        images.prepare()
+    named = [
+        line.split(": could not be decoded")[0] for line in capsys.readouterr().err.split("\n")
+    ]
+    assert sorted(filter(None, named)) == [
+        "train/even/006.jpg",
+        *(f"train/odd/00{number}.jpg" for number in (3, 5, 7)),
+    ]
     assert not images.root.with_name("folders-index").exists()
 
 
@@ -199,6 +209,21 @@ def test_a_damaged_shard_is_named(indexed, change, unreadable):
     change(images.root / "train-00000-of-00002.parquet")
     with pytest.raises(UserError, match=r"/train-00000-of-00002.parquet: is not a whole Parquet"):
         images.prepare(unreadable=unreadable)
+
+
+def test_a_row_group_that_is_too_large_is_refused(indexed, monkeypatch):
+    images = indexed("shards")
+    shards = [pq.read_metadata(path) for path in images.root.glob("*.parquet")]
+    sizes = [
+        shard.row_group(each).total_byte_size
+        for shard in shards
+        for each in range(shard.num_row_groups)
+    ]
+    monkeypatch.setattr("pipeline.data.encoded.LARGEST", max(sizes))
+    images.prepare()
+    monkeypatch.setattr("pipeline.data.encoded.LARGEST", max(sizes) - 1)
+    with pytest.raises(UserError, match=r"\.parquet: a row group has \d+ MiB"):
+        images.prepare()
 
 
 @pytest.fixture

@@ -380,14 +380,25 @@ def test_the_number_of_workers_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("BDBNN_WORKERS", "7")
     assert worker_count() == 7
     monkeypatch.delenv("BDBNN_WORKERS")
-    cpus = len(psutil.Process().cpu_affinity())
-    assert worker_count() == cpus
+    cpus = worker_count()
+    assert 1 <= cpus <= len(psutil.Process().cpu_affinity())
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert worker_count() == max(1, cpus // 2)
     for value in ("two", "-1", "1.5"):
         monkeypatch.setenv("BDBNN_WORKERS", value)
         with pytest.raises(UserError, match=rf"^BDBNN_WORKERS is '{value}': must be a number"):
             worker_count()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sets the CPUs of a process")
+def test_a_process_kept_to_one_cpu_has_one_worker():
+    program = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+        "from pipeline.data.streaming import worker_count; print(worker_count())"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "BDBNN_WORKERS"}
+    command = [sys.executable, "-c", program]
+    assert subprocess.check_output(command, cwd=ROOT, env=environment).split() == [b"1"]
 
 
 PROGRAM = """

@@ -8,11 +8,13 @@ import torch
 
 from pipeline.artifacts import read_tensors, write_tensors
 from pipeline.data.prepared import load_prepared
+from pipeline.device import configure
 from pipeline.errors import UserError
 from pipeline.evaluation.cell import Places, evaluate_cell
 from pipeline.models.architecture import Architecture, build
 from pipeline.models.saved import Description, save_trained
 from pipeline.params import load_params
+from pipeline.provenance import provenance
 from tests.conftest import run_stage
 
 CELL, REFERENCE = "resnet20-complete-3", "resnet20-kurtosis-3"
@@ -101,7 +103,7 @@ def test_metrics_and_details_agree(places, params):
     details = json.loads((places.results / f"details/{CELL}.json").read_text())
     test = load_prepared(places.data).test
 
-    confusion = np.array(details["confusion"])
+    confusion = np.array([line.split() for line in details["confusion"]], dtype=int)
     assert confusion.sum(1).tolist() == np.bincount(test.labels).tolist()
     assert metrics["top1"] == np.trace(confusion) / len(test.labels)
     assert metrics["top1_low"] <= metrics["top1"] <= metrics["top1_high"] < 1
@@ -128,6 +130,16 @@ def test_metrics_and_details_agree(places, params):
     assert details["params"] == params.model_dump(mode="json")
     assert details["manifest"] == json.loads((places.data / "manifest.json").read_text())
     assert details["provenance"] == {"revision": "abc"}
+    here = provenance(configure(params.compute, torch.device("cpu"), binary=True))
+    assert details["evaluation_provenance"] == here
+    assert "debug" not in details
+
+
+def test_both_files_of_a_debugged_network_are_marked(places, params):
+    path = places.model / "model.json"
+    path.write_text(path.read_text().replace('"debug": false', '"debug": true'))
+    assert evaluate_cell(params, places)["debug"] is True
+    assert json.loads((places.results / f"details/{CELL}.json").read_text())["debug"] is True
 
 
 def test_evaluation_section_is_the_one_evaluated_with(places, params):

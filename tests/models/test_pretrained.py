@@ -165,15 +165,23 @@ def test_a_bad_file_is_told_in_one_line(tmp_path, name: str, write, expected: st
 
 def test_weights_that_were_downloaded_before_are_read(tmp_path, published, monkeypatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    cached = tmp_path / CACHED
+    whole = tmp_path / "whole.pth"
+    torch.save(published, whole)
+    cached = (tmp_path / CACHED).with_name(f"resnet18-{sha256(whole)[:8]}.pth")
     cached.parent.mkdir(parents=True)
-    torch.save(published, cached)
+    whole.rename(cached)
+    url = f"https://download.pytorch.org/models/{cached.name}"
+    monkeypatch.setattr(get_model_weights("resnet18").DEFAULT.value, "url", url)
     model = network()
-    load_pretrained(model, NETWORK, "download")
+    found = load_pretrained(model, NETWORK, "download")
     assert_loaded(model, published)
+    assert found == {"weights": "download", "weights_sha256": sha256(cached)}
 
-    with pytest.raises(UserError, match=r"f37072fd\.pth: is of 10 classes, the data has 7"):
+    with pytest.raises(UserError, match=rf"{cached.name}: is of 10 classes, the data has 7"):
         load_pretrained(network(classes=7), NETWORK, "download")
+    cached.write_bytes(cached.read_bytes()[:-1])
+    with pytest.raises(UserError, match=rf"'download': .*/{cached.name} is damaged; remove it$"):
+        load_pretrained(network(), NETWORK, "download")
 
 
 def test_a_download_that_fails_is_told_in_one_line(tmp_path, monkeypatch) -> None:

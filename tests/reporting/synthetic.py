@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
+from pipeline.params import Params
 from tests.conftest import ROOT, read_yaml
 
-PARAMS = read_yaml(ROOT / "params.yaml")
+PARAMS = Params.model_validate(read_yaml(ROOT / "params.yaml")).recorded()
 PARAMS["kurtosis"]["target"] = 1.8
 PARAMS["teacher"]["epochs"] = 12
 PARAMS["finetune"]["epochs"] = 6
@@ -197,7 +198,7 @@ def _details(
         "provenance": PROVENANCE,
         "manifest": MANIFEST,
         "classes": CLASSES,
-        "confusion": confusion.tolist(),
+        "confusion": [" ".join(map(str, line)) for line in confusion.tolist()],
         "layers": statistics,
         "histogram": {
             "edges": edges.tolist(),

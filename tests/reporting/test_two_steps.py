@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     )
     write_results(folder, networks=[TEACHER], rows=["full-precision"], **shape)
     for path in (folder / "details").glob("*.json"):
-        edit_json(path, params=PARAMS)
+        edit_json(path, params=Params.model_validate(PARAMS).recorded())
     two = {"step": "two", "start": STEP_ONE, "distiller": f"{TEACHER}-full-precision-1"}
     edit_json(folder / "details" / f"{STUDENT}-complete-1.json", **two)
     curves = pd.read_csv(folder / "curves" / f"{STUDENT}-complete-1.csv")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.artifacts import read_json, read_tensors, write_tensors
+from pipeline.artifacts import read_json, read_tensors, sha256, write_tensors
 from pipeline.models.saved import load_description
 from pipeline.reporting.results import load_results
 from tests.conftest import ROOT, read_yaml, run_stage, with_overrides, write_yaml
@@ -79,6 +79,8 @@ def test_a_student_of_a_pretrained_teacher_takes_two_steps(folder, run_here):
         assert all(torch.equal(saved[name], tensor) for name, tensor in given.items())
     description = load_description(folder / TEACHER)
     assert (description.pretrained, description.best_epoch) == (True, 0)
+    assert description.provenance["weights"] == "teacher.safetensors"
+    assert description.provenance["weights_sha256"] == sha256(folder / "teacher.safetensors")
     curves = pd.read_csv(folder / "results/tiny/curves" / f"{Path(TEACHER).name}.csv")
     assert curves["epoch"].tolist() == [0]
     assert curves["validation_top1"].item() == pytest.approx(description.validation_top1)
@@ -100,6 +102,17 @@ def test_a_student_of_a_pretrained_teacher_takes_two_steps(folder, run_here):
     assert all(layer["teacher_distance"] > 0 for layer in details["layers"])
     results = load_results(folder / "results/tiny")
     assert [cell.details.pretrained for cell in results.cells] == [False, True]
+
+
+def test_published_weights_need_the_statistics_they_were_trained_with(folder, run_here):
+    params = read_yaml(folder / "params.yaml")
+    path = folder / "download.yaml"
+    write_yaml(path, with_overrides(params, {"pretrained.weights": "download"}))
+    options = arguments("torchvision_resnet18", "models/tiny/download")
+    options[1] = path.name
+    end = run_here("teacher", folder, *options, "--pretrained")
+    assert_one_line(end, "expect images with streaming.statistics: imagenet, these have their own")
+    assert not (folder / "models/tiny/download").exists()
 
 
 def test_pretrained_weights_of_other_classes_write_nothing(folder, run_here):
