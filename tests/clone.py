@@ -62,6 +62,18 @@ class Clone:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
 
+    def start(self, *command: str) -> subprocess.Popen:
+        """A command in the clone, in a process group of its own, its output through a pipe."""
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
     def run(self, *command: str) -> str:
         """Standard output of a command in the clone; its end must be good."""
         done = subprocess.run(

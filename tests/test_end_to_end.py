@@ -1,7 +1,12 @@
 """The real `dvc repro` on a tiny run in a temporary copy: run, again, one parameter changed."""
 
 import json
+import os
+import re
+import signal
+import time
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -77,3 +82,30 @@ def test_the_pipeline_runs_repeats_and_reruns_only_what_a_parameter_touches(clon
     second = output_hashes(clone)
     rerun = {path for path in first if first[path] != second[path]}
     assert all("kurtosis" in path or "complete" in path or "reports/" in path for path in rerun)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_dvc_repro_goes_on_where_a_killed_one_was(tmp_path, number):
+    epochs = 40
+    clone = Clone(tmp_path / "clone", "params.yaml", TINY | {"teacher.epochs": epochs})
+    checkpoints = clone.folder / ".scratch/digits/resnet20-full-precision-1"
+    process = clone.start("dvc", "repro", "teacher@resnet20-1")
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("*/epoch-*.sha256")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    process.communicate()
+    assert process.returncode != 0
+    lock = clone.folder / "dvc.lock"
+    assert not lock.exists() or "teacher@" not in lock.read_text()
+    assert not (clone.folder / "models/digits/resnet20-full-precision-1").exists()
+
+    again = clone.run("dvc", "repro", "teacher@resnet20-1")
+    logged = [int(epoch) for epoch in re.findall(rf" epoch (\d+)/{epochs}:", again)]
+    assert logged[0] > 1 and logged == list(range(logged[0], epochs + 1))
+    assert "teacher@resnet20-1" in lock.read_text()
+    curves = clone.folder / "results/digits/curves/resnet20-full-precision-1.csv"
+    assert pd.read_csv(curves)["epoch"].tolist() == list(range(1, epochs + 1))

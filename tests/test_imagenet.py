@@ -3,7 +3,7 @@
 import pytest
 
 from tests.clone import Clone, stages_run
-from tests.conftest import read_yaml, with_overrides, write_yaml
+from tests.conftest import ROOT, read_yaml, with_overrides, write_yaml
 
 FOLDER = "reports/imagenet"
 PIPELINE = f"{FOLDER}/dvc.yaml"
@@ -59,3 +59,23 @@ def stale(clone: Clone, changes: dict) -> set[str]:
 )
 def test_what_a_changed_parameter_makes_stale(as_if_run, changes, expected):
     assert stale(as_if_run, changes) == expected
+
+
+def test_the_whole_table_is_trained_as_the_method_says():
+    """METHOD [released]."""
+    full = ROOT / FOLDER / "full"
+    params, cells = read_yaml(full / "params.yaml"), read_yaml(full / "cells.yaml")
+    for step, weight_decay in (("step_one", 1e-5), ("step_two", 0.0)):
+        found = params[step]
+        assert (found["optimizer"], found["schedule"], found["decay"]) == (
+            "adam",
+            "linear",
+            "convolutions",
+        )
+        assert (found["epochs"], found["batch_size"], found["learning_rate"]) == (128, 512, 2.5e-3)
+        assert found["weight_decay"] == weight_decay
+    assert (params["distillation"]["temperature"], params["distillation"]["weight"]) == (1.0, 0.9)
+    assert (params["mimicking"]["weight"], params["kurtosis"]["weight"]) == (200.0, 1.0)
+    assert params["kurtosis"]["target"] == "released imagenet"
+    assert cells["logit_losses"] == "distillation"
+    assert cells["distiller"] == "torchvision_resnet34"

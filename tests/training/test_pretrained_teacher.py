@@ -104,6 +104,38 @@ def test_a_student_of_a_pretrained_teacher_takes_two_steps(folder, run_here):
     assert [cell.details.pretrained for cell in results.cells] == [False, True]
 
 
+@pytest.mark.slow
+def test_resnet34_teaches_resnet18_and_is_a_student_with_released_targets(folder, run_here):
+    params = read_yaml(folder / "params.yaml")
+    write_yaml(
+        folder / "released.yaml", with_overrides(params, {"kurtosis.target": "released imagenet"})
+    )
+
+    def train(stage: str, network: str, row: str, *options: object) -> str:
+        out = f"models/both/{network}-{row}-1"
+        given = [*arguments(network, out), "--params", "released.yaml", *options]
+        end = run_here(stage, folder, *given)
+        assert end.code == 0, end.err
+        return out
+
+    small, large = "imagenet_resnet18", "imagenet_resnet34"
+    teachers = {name: train("teacher", name, "full-precision") for name in (small, large)}
+    losses = ["--losses", "distillation", "mimicking", "kurtosis"]
+    row = ["--step", "one", "--row", "complete-step-one", *losses, "--distiller", teachers[large]]
+    student = train("binarize", small, "complete-step-one", *row, "--teacher", teachers[small])
+    described = load_description(folder / student)
+    assert (described.teacher, described.distiller) == tuple(
+        Path(teachers[name]).name for name in (small, large)
+    )
+    student = train("binarize", large, "complete-step-one", *row, "--teacher", teachers[large])
+    table = pd.read_csv(folder / "results/tiny/kurtosis" / f"{Path(student).name}.csv")
+    first = table[table["epoch"] == 1].set_index("layer")["target"]
+    assert len(first) == 35
+    assert first["layer3.5.conv2"] == first["layer3.1.conv2"] == 1.4
+    curves = pd.read_csv(folder / "results/tiny/curves" / f"{Path(student).name}.csv")
+    assert curves[["kurtosis", "distillation", "mimicking"]].gt(0).all(axis=None)
+
+
 def test_published_weights_need_the_statistics_they_were_trained_with(folder, run_here):
     params = read_yaml(folder / "params.yaml")
     path = folder / "download.yaml"
