@@ -57,6 +57,7 @@ def main() -> None:
         "hardware": provenance(arithmetic),
         "cpus": os.cpu_count(),
         "settings": {
+            "source": manifest.source,
             "images": sum(manifest.counts["train"]),
             "image_size": manifest.image_size,
             "mean_bytes": mean_bytes(arguments.data),

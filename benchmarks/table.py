@@ -1,7 +1,7 @@
 """Write the tables of docs/speed.md from the committed results.
 
-reads   benchmarks/results/<machine>/<part>.json, written by `python -m benchmarks.training --out`
-        and `python -m benchmarks.streaming --out`
+reads   benchmarks/results/<machine>/<part>.json or <part>-<what>.json, written by
+        `python -m benchmarks.training --out` and `python -m benchmarks.streaming --out`
 writes  docs/speed.md between its two marks
 """
 
@@ -32,7 +32,7 @@ def render(results: Path) -> str:
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         parts = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
         sections.append(_machine(next(iter(parts.values()))["hardware"]))
-        sections += [TABLES[part](result) for part, result in parts.items()]
+        sections += [TABLES[part.partition("-")[0]](result) for part, result in parts.items()]
     return "\n".join(sections)
 
 
@@ -140,9 +140,9 @@ def _profile(result: dict[str, Any]) -> str:
 def _streaming(result: dict[str, Any]) -> str:
     settings = result["settings"]
     lines = [
-        f"Streamed images (`python -m benchmarks.streaming`): {settings['images']:,} files of "
-        f"{settings['mean_bytes']:,} bytes on average, random resized crops of "
-        f"{settings['image_size']} pixels, one epoch:",
+        f"Streamed {settings['source']} (`python -m benchmarks.streaming`): {settings['images']:,} "
+        f"images of {settings['mean_bytes']:,} bytes on average, random resized crops of "
+        f"{settings['image_size']} pixels in batches of {settings['batch_size']}, one epoch:",
         "",
         "| workers | images/s | images per second of CPU time | memory along the epoch |",
         "| --- | --- | --- | --- |",

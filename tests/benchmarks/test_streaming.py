@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+from benchmarks.table import PAGE, RESULTS, render
+from pipeline.data import folders, shards
 from tests.conftest import ROOT
 from tests.data.conftest import Indexed
 
@@ -16,6 +18,10 @@ def benchmark(*arguments):
         text=True,
         check=False,
     )
+
+
+def test_the_page_shows_the_committed_measurements():
+    assert render(RESULTS) in PAGE.read_text()
 
 
 def test_each_number_of_workers_is_measured(tmp_path):
@@ -33,6 +39,17 @@ def test_each_number_of_workers_is_measured(tmp_path):
         assert measured["images_per_cpu_second"] > 10
         assert len(measured["mebibytes"]) == 10
         assert max(measured["mebibytes"]) < 4000
+
+
+def test_enlarged_images_are_streamed_from_folders_and_shards(tmp_path):
+    images = Indexed(tmp_path / "images", "folders", 60).root
+    (images / "test").rename(images / "val")
+    options = ["--images", images, "--out", tmp_path, "--count", 20]
+    command = [sys.executable, "-m", "benchmarks.enlarged", *map(str, options)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    for source in (folders.load(tmp_path / "folders"), shards.load(tmp_path / "shards")):
+        assert (len(source.train.labels), len(source.test.labels)) == (20, 2)
+        assert {source.train.load(index).size for index in range(20)} == {(500, 375)}
 
 
 def test_images_in_memory_are_refused(tiny_digits):

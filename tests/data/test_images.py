@@ -94,6 +94,19 @@ def test_truncated_images_of_every_format_are_refused(photo, kind, kept):
         load_image("cut", content[: int(kept * len(content))])
 
 
+def test_a_jpeg_whose_pixels_alone_are_damaged_is_filled_in():
+    """As libjpeg does, without telling; docs/imagenet.md says so."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    content = bytearray(encode(Image.fromarray(noise), "JPEG"))
+    whole = np.asarray(load_image("whole", bytes(content)), int)
+    middle = len(content) // 2
+    content[middle : middle + 100] = bytes(100)
+    damaged = np.asarray(load_image("damaged", bytes(content)), int)
+    assert damaged.shape == whole.shape
+    assert (damaged[:8] == whole[:8]).all()
+    assert (damaged != whole).any()
+
+
 def test_fit_scales_the_shorter_side_and_crops_the_centre():
     wide = np.zeros((4, 12, 3), np.uint8)
     wide[:, :4], wide[:, 4:8], wide[:, 8:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
