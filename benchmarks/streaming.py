@@ -16,6 +16,7 @@ import os
 import re
 import resource
 import time
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import pyarrow.parquet as pq
 import torch
 
 from pipeline.artifacts import write_json
-from pipeline.data.opening import Images, open_prepared
+from pipeline.data.opening import open_prepared
 from pipeline.data.prepared import StreamedManifest
 from pipeline.device import configure, select_device
 from pipeline.errors import UserError, run
@@ -49,8 +50,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file of the results")
     arguments = parser.parse_args()
     arithmetic = configure(load_params(arguments.params).compute, select_device(), binary=False)
-    images = open_prepared(arguments.data)
-    manifest = images.manifest
+    manifest = open_prepared(arguments.data).manifest
     if not isinstance(manifest, StreamedManifest):
         raise UserError(f"--data {arguments.data}: is no index, its images are not streamed")
     result = {
@@ -65,8 +65,8 @@ def main() -> None:
             "batches": arguments.batches,
         },
         "workers": {
-            str(workers): measure(
-                images, workers, arguments.batch_size, arguments.batches, arithmetic.device
+            str(workers): measure_alone(
+                arguments.data, workers, arguments.batch_size, arguments.batches, arithmetic.device
             )
             for workers in arguments.workers
         },
@@ -82,10 +82,17 @@ def mean_bytes(folder: Path) -> int:
     return round(pc.mean(sizes).as_py())
 
 
+def measure_alone(*arguments: Any) -> dict[str, Any]:
+    """`measure` in a process of its own, whose memory nothing has used before."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as process:
+        return process.submit(measure, *arguments).result()
+
+
 def measure(
-    images: Images, workers: int, batch_size: int, batches: int | None, device: torch.device
+    data: Path, workers: int, batch_size: int, batches: int | None, device: torch.device
 ) -> dict[str, Any]:
     """Time one epoch with so many workers."""
+    images = open_prepared(data)
     os.environ["BDBNN_WORKERS"] = str(workers)
     training = images.batches(
         "train",

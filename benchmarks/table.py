@@ -31,12 +31,18 @@ def render(results: Path) -> str:
     sections = []
     for folder in sorted(path for path in results.iterdir() if path.is_dir()):
         parts = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
-        sections.append(_machine(next(iter(parts.values()))["hardware"]))
+        sections.append(_machine({part: result["hardware"] for part, result in parts.items()}))
         sections += [TABLES[part.partition("-")[0]](result) for part, result in parts.items()]
     return "\n".join(sections)
 
 
-def _machine(hardware: dict[str, Any]) -> str:
+def _machine(parts: dict[str, dict[str, Any]]) -> str:
+    """Heading; the number formats are those of training, the revision is that of each part."""
+    revisions: dict[str, list[str]] = {}
+    for part, each in parts.items():
+        revisions.setdefault(each["revision"][:12], []).append(part)
+    code = ", ".join(f"{revision} ({', '.join(of)})" for revision, of in revisions.items())
+    hardware = next(iter(parts.values()))
     device = hardware["device"]
     name = f"{hardware['cpu']} ({hardware['cpu_capability']})" if device == "cpu" else device
     threads = hardware["threads"]
@@ -46,8 +52,7 @@ def _machine(hardware: dict[str, Any]) -> str:
         f"torch {versions['torch']}, torchvision {versions['torchvision']}, numpy "
         f"{versions['numpy']}, Python {hardware['python']}; {hardware['precision']}, "
         f"torch.compile {'on' if hardware['compiled'] else 'off'}, channels_last "
-        f"{'on' if hardware['channels_last'] else 'off'}; code at "
-        f"{hardware['revision'][:12]}.\n"
+        f"{'on' if hardware['channels_last'] else 'off'}; code at {code}.\n"
     )
 
 
