@@ -3,7 +3,13 @@
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.losses.targets import RESNET18_LAYERS, layer_targets, parse_targets
+from pipeline.losses.targets import (
+    RESNET18_LAYERS,
+    WITH_TEACHER,
+    WITHOUT_TEACHER,
+    layer_targets,
+    parse_targets,
+)
 from pipeline.models.architecture import build
 from pipeline.models.layers import regularized_convolutions
 from tests.models.test_networks import architecture
@@ -82,6 +88,16 @@ def test_further_blocks_of_resnet34_have_the_targets_of_the_second():
         *[1.4, 1.4, 1.4, *[1.2, 1.2] * 5],
         *[1.2, 1.2, 1.4, 1.0, 1.0, 1.0, 1.0],
     ]
+
+
+def test_a_list_for_resnet18_does_not_fit_resnet34():
+    names = layers("imagenet_resnet34")
+    assert layer_targets(1.8, names, NO_TEACHER) == (1.8,) * 35
+    message = "kurtosis.target has 19 targets: the network has 35 regularized layers"
+    for targets in (WITH_TEACHER, *WITHOUT_TEACHER.values()):
+        assert len(layer_targets(targets, RESNET18_LAYERS, NO_TEACHER)) == 19
+        with pytest.raises(UserError, match=message):
+            layer_targets(targets, names, NO_TEACHER)
 
 
 @pytest.mark.parametrize("network", ["resnet20", "vgg_small"])
