@@ -60,6 +60,7 @@ def main() -> None:
             "source": manifest.source,
             "images": sum(manifest.counts["train"]),
             "image_size": manifest.image_size,
+            "decoder": manifest.streaming.decoder,
             "mean_bytes": mean_bytes(arguments.data),
             "batch_size": arguments.batch_size,
             "batches": arguments.batches,

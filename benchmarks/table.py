@@ -147,7 +147,8 @@ def _streaming(result: dict[str, Any]) -> str:
     lines = [
         f"Streamed {settings['source']} (`python -m benchmarks.streaming`): {settings['images']:,} "
         f"images of {settings['mean_bytes']:,} bytes on average, random resized crops of "
-        f"{settings['image_size']} pixels in batches of {settings['batch_size']}, one epoch:",
+        f"{settings['image_size']} pixels in batches of {settings['batch_size']}, decoded by "
+        f"{settings.get('decoder', 'pillow')}, one epoch:",  # older files do not name it
         "",
         "| workers | images/s | images per second of CPU time | memory along the epoch |",
         "| --- | --- | --- | --- |",

@@ -1,6 +1,7 @@
 """The crops of training and evaluation where images are streamed."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,11 +9,38 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
-Crop = Callable[[Image.Image], Tensor]
-"""An image of mode `RGB` and any size to uint8 (3, size, size)."""
+
+class Cut(NamedTuple):
+    """The part of an image that a crop shows, in pixels, and whether it is mirrored."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    mirrored: bool
 
 
-class TrainingCrop:
+class Crop(ABC):
+    """Makes images of any size equal in size: cuts a part out, resizes it, and may mirror it."""
+
+    @abstractmethod
+    def draw(self, image: Image.Image) -> Cut:
+        """What to cut out of `image`, of which only the size counts."""
+
+    @abstractmethod
+    def resize(self, part: Tensor) -> Tensor:
+        """What was cut out, uint8 (3, H, W), to uint8 (3, size, size)."""
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """An image of mode `RGB` to uint8 (3, size, size)."""
+        left, top, width, height, mirrored = self.draw(image)
+        # only what is cut out is copied to a tensor, which is the faster way
+        part = np.array(image.crop((left, top, left + width, top + height)))
+        resized = self.resize(torch.from_numpy(part).permute(2, 0, 1))
+        return resized.flip(-1) if mirrored else resized
+
+
+class TrainingCrop(Crop):
     """A random resized crop of aspect 3/4 to 4/3, mirrored in half of the cases if wanted.
 
     Random numbers come from torch's global generator. Source: the usual one of ImageNet [field].
@@ -26,26 +54,29 @@ class TrainingCrop:
     def __init__(self, size: int, scale_min: float, horizontal_flip: bool) -> None:
         self._box = v2.RandomResizedCrop(size, scale=(scale_min, 1.0))
         self._resize = v2.Resize((size, size), antialias=True)
-        self._flip = v2.RandomHorizontalFlip(0.5 if horizontal_flip else 0.0)
+        self._mirrored = 0.5 if horizontal_flip else 0.0
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """A crop of `image`; only what it holds is copied to a tensor, which is the faster way."""
+    def draw(self, image: Image.Image) -> Cut:
+        """See `Crop`."""
         box = self._box.make_params([image])
-        right, bottom = box["left"] + box["width"], box["top"] + box["height"]
-        part = image.crop((box["left"], box["top"], right, bottom))
-        return self._flip(self._resize(_tensor(part)))
+        mirrored = bool(torch.rand(1) < self._mirrored)
+        return Cut(box["left"], box["top"], box["width"], box["height"], mirrored)
+
+    def resize(self, part: Tensor) -> Tensor:
+        """See `Crop`."""
+        return self._resize(part)
 
 
-class EvaluationCrop:
+class EvaluationCrop(Crop):
     """The central `size` x `size` pixels after the shorter side was resized to `resize`."""
 
     def __init__(self, resize: int, size: int) -> None:
         self._crop = v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size)])
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """The crop of `image`."""
-        return self._crop(_tensor(image))
+    def draw(self, image: Image.Image) -> Cut:
+        """The whole image."""
+        return Cut(0, 0, *image.size, mirrored=False)
 
-
-def _tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    def resize(self, part: Tensor) -> Tensor:
+        """See `Crop`."""
+        return self._crop(part)

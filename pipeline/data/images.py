@@ -4,7 +4,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from pipeline.errors import UserError
 
@@ -41,6 +41,24 @@ def load_image(name: str, content: bytes | UserError) -> Image.Image:
         else:
             reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{name}: could not be decoded ({reason})") from error
+
+
+def open_plain_jpeg(content: bytes | UserError) -> Image.Image | None:
+    """Open an image, whose pixels are not read, if any decoder of JPEG shows it as it is.
+
+    Returns:
+        None if it is no JPEG, or one with four components (CMYK), with three that are not YCbCr,
+        or to be turned as its EXIF orientation says; or if it cannot be opened.
+    """
+    if isinstance(content, UserError):
+        return None
+    try:
+        image = Image.open(io.BytesIO(content))
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    except Exception:  # as in load_image, which tells why
+        return None
+    components = image.format == "JPEG" and image.mode in ("L", "RGB")
+    return image if components and upright and image.info.get("adobe_transform") != 0 else None
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

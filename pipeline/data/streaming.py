@@ -8,21 +8,22 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from pipeline.data.batches import Batches, Shares, epoch_generator
 from pipeline.data.crops import Crop, EvaluationCrop, TrainingCrop
+from pipeline.data.decoding import Decoder, PillowDecoder, Task
 from pipeline.data.encoded import Encoded
-from pipeline.data.images import load_image
 from pipeline.data.location import resolve
 from pipeline.data.normalization import Normalization
+from pipeline.data.nvjpeg import NvjpegDecoder
 from pipeline.data.prepared import SplitName, StreamedManifest, check_sum
 from pipeline.errors import UserError
 from pipeline.params import Augmentation
@@ -31,9 +32,6 @@ WINDOW = 4096
 """Images of shards that are shuffled among each other."""
 LEFT_TO_THE_TRAINING = (signal.SIGINT, signal.SIGTERM)
 """Signals that launchers and terminals send to every process, workers too."""
-
-Task = tuple[np.ndarray, np.ndarray | None]
-"""Indices of the images of a batch, and the seed of each one's random numbers."""
 
 
 def worker_count() -> int:
@@ -90,7 +88,7 @@ class StreamedImages:
             scale_min = manifest.streaming.crop_scale_min
             crop = TrainingCrop(size, scale_min, augmentation.horizontal_flip)
         return StreamedBatches(
-            Decoder(encoded, sizes, crop, size),
+            self._decoder(device)(encoded, sizes, crop, size),
             labels,
             Normalization(
                 manifest.mean,
@@ -110,10 +108,21 @@ class StreamedImages:
         """See `Images`."""
         encoded, sizes, _ = self._load(split)
         crop = EvaluationCrop(self.manifest.streaming.resize, self.manifest.image_size)
-        images = Decoder(encoded, sizes, crop, self.manifest.image_size)[np.array([index]), None]
+        decoder = PillowDecoder(encoded, sizes, crop, self.manifest.image_size)
+        images = decoder[np.array([index]), None]
         if isinstance(images, UserError):
             raise images
         return images[0].numpy()
+
+    def _decoder(self, device: torch.device) -> type[Decoder]:
+        if self.manifest.streaming.decoder == "pillow":
+            return PillowDecoder
+        if device.type != "cuda":
+            raise UserError(
+                f"streaming.decoder is 'nvjpeg': needs a CUDA GPU, the device is {device.type}; "
+                "the other decoder is pillow"
+            )
+        return NvjpegDecoder
 
     def _load(self, split: SplitName) -> tuple[Encoded, np.ndarray, np.ndarray]:
         """Where the images of a split are, their sizes in bytes, and labels."""
@@ -130,47 +139,6 @@ class StreamedImages:
         # each worker copy all of them in time
         paths = table["path"].combine_chunks()
         return Encoded(self._root, paths, rows, groups), sizes, labels
-
-
-class Decoder(Dataset):
-    """Decodes and crops the images of a batch.
-
-    Args:
-        encoded: where the images are.
-        sizes: of each in bytes, when it was indexed.
-        crop: what makes them equal in size.
-        size: height and width in pixels.
-    """
-
-    def __init__(self, encoded: Encoded, sizes: np.ndarray, crop: Crop, size: int) -> None:
-        self.encoded = encoded
-        self._sizes = sizes
-        self._crop = crop
-        self._shape = (3, size, size)
-
-    def __getitem__(self, task: Task) -> Tensor | UserError:
-        """Images uint8 (B, 3, size, size); an error is returned, as a worker would dress it up."""
-        indices, seeds = task
-        images = torch.empty((len(indices), *self._shape), dtype=torch.uint8)
-        try:
-            with torch.random.fork_rng(devices=[]):
-                for place, content in self.encoded.read(indices):
-                    image = self._decode(int(indices[place]), content)
-                    if seeds is not None:
-                        torch.default_generator.manual_seed(int(seeds[place]))
-                    images[place] = self._crop(image)
-        except UserError as error:
-            return error
-        return images
-
-    def _decode(self, index: int, content: bytes | UserError) -> Image.Image:
-        name = f"{self.encoded.root}/{self.encoded.name(index)}"
-        if isinstance(content, bytes) and len(content) != self._sizes[index]:
-            raise UserError(
-                f"{name}: has {len(content)} bytes, had {self._sizes[index]} when it was indexed; "
-                "run the stage prepare again"
-            )
-        return load_image(name, content).convert("RGB")
 
 
 class StreamedBatches(Batches):
@@ -233,12 +201,10 @@ class StreamedBatches(Batches):
             (order[start:stop].numpy(), seeds[start:stop].numpy() if self._augmented else None)
             for start, stop in shares
         ]
-        for (start, stop), images in zip(shares, self._decoded(tasks), strict=True):
+        for (start, stop), item in zip(shares, self._items(tasks), strict=True):
+            images = self._decoder.to_device(item, self._device)
             labels = self._labels[order[start:stop]]
-            yield (
-                self._normalize(images.to(self._device, non_blocking=True)),
-                labels.to(self._device),
-            )
+            yield self._normalize(images), labels.to(self._device)
 
     def _shuffled(self, generator: torch.Generator) -> Tensor:
         if self._decoder.encoded.rows[0] < 0:
@@ -249,8 +215,8 @@ class StreamedBatches(Batches):
         windows = order.split(WINDOW)
         return torch.cat([each[torch.randperm(len(each), generator=generator)] for each in windows])
 
-    def _decoded(self, tasks: Sequence[Task]) -> Iterator[Tensor]:
-        """Images uint8 (B, 3, H, W) of each task, in the order of the tasks."""
+    def _items(self, tasks: Sequence[Task]) -> Iterator[Any]:
+        """What workers make of each task, in the order of the tasks."""
         loader: DataLoader = DataLoader(
             self._decoder,
             sampler=tasks,
@@ -266,15 +232,15 @@ class StreamedBatches(Batches):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             for _ in tasks:
-                images = _next(delivered)
-                if isinstance(images, UserError):
-                    raise UserError(str(images))
-                yield images
+                item = _next(delivered)
+                if isinstance(item, UserError):
+                    raise UserError(str(item))
+                yield item
         finally:
             del delivered  # ends the workers, also while a traceback holds this frame
 
 
-def _start(loader: DataLoader) -> Iterator[Tensor | UserError]:
+def _start(loader: DataLoader) -> Iterator[Any]:
     """Start the workers, which no signal reaches before they know to leave it to the training."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_THE_TRAINING)
     try:
@@ -283,8 +249,8 @@ def _start(loader: DataLoader) -> Iterator[Tensor | UserError]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _next(delivered: Iterator[Tensor | UserError]) -> Tensor | UserError:
-    """The next images from the workers, or why there are none."""
+def _next(delivered: Iterator[Any]) -> Any:
+    """The next item from the workers, or why there is none."""
     try:
         return next(delivered)
     except (RuntimeError, EOFError, ConnectionError) as error:

@@ -34,6 +34,7 @@ def test_each_number_of_workers_is_measured(tmp_path):
     assert json.loads(end.stdout) == result
     assert list(result["workers"]) == ["0", "1"]
     assert result["settings"]["images"] == 45
+    assert result["settings"]["decoder"] == "pillow"
     for measured in result["workers"].values():
         assert measured["images_per_second"] > 10
         assert measured["images_per_cpu_second"] > 10

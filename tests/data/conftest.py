@@ -43,6 +43,7 @@ STREAMING = {
     "crop_scale_min": 0.3,
     "unreadable": "refuse",
     "statistics": "measured",
+    "decoder": "pillow",
 }
 
 
