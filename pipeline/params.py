@@ -61,7 +61,7 @@ class Streaming(Section):
     """What prepare does about images that cannot be decoded; either way it names them."""
     statistics: Literal["measured", "imagenet"]
     """Channel mean and std: of the training images, or those pretrained weights expect."""
-    decoder: Literal["pillow", "nvjpeg"]
+    decoder: Literal["pillow", "nvjpeg"] = "pillow"
     """What decodes JPEGs while a network trains: Pillow in the workers, or nvJPEG on the GPU."""
 
 

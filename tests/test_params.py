@@ -50,7 +50,6 @@ STREAMING = {
     "crop_scale_min": 0.3,
     "unreadable": "refuse",
     "statistics": "measured",
-    "decoder": "pillow",
 }
 BAD = {
     "unknown key": ({"student.epoch": 3}, "student.epoch is unknown"),

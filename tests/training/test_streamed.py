@@ -27,7 +27,6 @@ STREAMED = {
         "crop_scale_min": 0.3,
         "unreadable": "refuse",
         "statistics": "measured",
-        "decoder": "pillow",
     },
     "data.source": "folders",
     "data.location": "images",
