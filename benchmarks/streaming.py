@@ -30,7 +30,7 @@ from pipeline.data.opening import open_prepared
 from pipeline.data.prepared import StreamedManifest
 from pipeline.device import configure, select_device
 from pipeline.errors import UserError, run
-from pipeline.params import Augmentation, load_params
+from pipeline.params import Augmentation, Compute, load_params
 from pipeline.provenance import ROOT, provenance
 
 SAMPLES = 10
@@ -49,12 +49,19 @@ def main() -> None:
     parser.add_argument("--batches", type=int, help="of an epoch; default: all")
     parser.add_argument("--out", type=Path, help="JSON file of the results")
     arguments = parser.parse_args()
-    arithmetic = configure(load_params(arguments.params).compute, select_device(), binary=False)
+    compute = load_params(arguments.params).compute
     manifest = open_prepared(arguments.data).manifest
     if not isinstance(manifest, StreamedManifest):
         raise UserError(f"--data {arguments.data}: is no index, its images are not streamed")
+    workers = {
+        str(count): measure_alone(
+            arguments.data, count, arguments.batch_size, arguments.batches, compute
+        )
+        for count in arguments.workers
+    }
     result = {
-        "hardware": provenance(arithmetic),
+        # after the measurements: a process that has used CUDA cannot fork others that do
+        "hardware": provenance(configure(compute, select_device(), binary=False)),
         "cpus": os.cpu_count(),
         "settings": {
             "source": manifest.source,
@@ -65,12 +72,7 @@ def main() -> None:
             "batch_size": arguments.batch_size,
             "batches": arguments.batches,
         },
-        "workers": {
-            str(workers): measure_alone(
-                arguments.data, workers, arguments.batch_size, arguments.batches, arithmetic.device
-            )
-            for workers in arguments.workers
-        },
+        "workers": workers,
     }
     print(json.dumps(result, indent=2))
     if arguments.out:
@@ -90,9 +92,10 @@ def measure_alone(*arguments: Any) -> dict[str, Any]:
 
 
 def measure(
-    data: Path, workers: int, batch_size: int, batches: int | None, device: torch.device
+    data: Path, workers: int, batch_size: int, batches: int | None, compute: Compute
 ) -> dict[str, Any]:
     """Time one epoch with so many workers."""
+    device = configure(compute, select_device(), binary=False).device
     images = open_prepared(data)
     os.environ["BDBNN_WORKERS"] = str(workers)
     training = images.batches(

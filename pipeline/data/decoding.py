@@ -1,6 +1,6 @@
 """Encoded images to batches of equal crops."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +18,7 @@ Task = tuple[np.ndarray, np.ndarray | None]
 """Indices of the images of a batch, and the seed of each one's random numbers."""
 
 
-class Decoder(Dataset):
+class Decoder(Dataset, ABC):
     """Decodes and crops batches: its items in the workers, the rest in the training.
 
     Args:

@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from pipeline.errors import UserError
 
@@ -57,8 +58,11 @@ def open_plain_jpeg(content: bytes | UserError) -> Image.Image | None:
         upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
     except Exception:  # as in load_image, which tells why
         return None
-    components = image.format == "JPEG" and image.mode in ("L", "RGB")
-    return image if components and upright and image.info.get("adobe_transform") != 0 else None
+    if not isinstance(image, JpegImageFile) or image.format != "JPEG":  # several in one file: MPO
+        return None
+    names = bytes(component[0] for component in image.layer)
+    ycbcr = names != b"RGB" and image.info.get("adobe_transform") != 0
+    return image if image.mode in ("L", "RGB") and ycbcr and upright else None
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

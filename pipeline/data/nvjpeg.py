@@ -1,14 +1,16 @@
 """JPEGs decoded and cropped on the GPU, for machines with few CPU cores beside it."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.data.crops import Cut
 from pipeline.data.decoding import Decoder, Task
-from pipeline.data.images import open_plain_jpeg
+from pipeline.data.images import load_image, open_plain_jpeg
 from pipeline.errors import UserError
 
 
@@ -34,8 +36,9 @@ class NvjpegDecoder(Decoder):
     """Has nvJPEG decode upright JPEGs of one or three components; Pillow decodes the others.
 
     Workers read the files and draw the crops, from the same random numbers as those of
-    `PillowDecoder`: the same pixels of the same images come in the same order. Their values differ
-    by what the two decoders round differently. The decoder is TorchCodec's.
+    `PillowDecoder`: the same parts of the same images come in the same order. Their values differ
+    somewhat, as the two enlarge the colour channels and round in ways of their own. nvJPEG is
+    called through TorchCodec.
     """
 
     def _item(self, task: Task) -> Read:
@@ -52,9 +55,9 @@ class NvjpegDecoder(Decoder):
                 cuts[place] = torch.tensor(self._crop.draw(image))
         return Read(
             indices=torch.from_numpy(task[0]),
-            lengths=torch.tensor([len(jpeg) for jpeg in jpegs]),
+            lengths=torch.tensor([len(jpeg) for jpeg in jpegs], dtype=torch.int64),
             cuts=cuts,
-            content=torch.frombuffer(bytearray(b"".join(jpegs)) or bytearray(1), dtype=torch.uint8),
+            content=torch.from_numpy(np.frombuffer(b"".join(jpegs), np.uint8).copy()),
             decoded=torch.stack([decoded[place] for place in sorted(decoded)])
             if decoded
             else torch.empty((0, *self._shape), dtype=torch.uint8),
@@ -62,12 +65,22 @@ class NvjpegDecoder(Decoder):
 
     def to_device(self, item: Read, device: torch.device) -> Tensor:
         """See `Decoder`."""
+        if device.type != "cuda":
+            return self._crops(item, device)
+        training, beside = torch.cuda.current_stream(device), _stream(device)
+        with torch.cuda.stream(beside):
+            images = self._crops(item, device)
+        training.wait_stream(beside)
+        images.record_stream(training)
+        return images
+
+    def _crops(self, item: Read, device: torch.device) -> Tensor:
         images = torch.empty((len(item.lengths), *self._shape), dtype=torch.uint8, device=device)
         encoded = item.lengths > 0
         images[~encoded] = item.decoded.to(device)
         places = encoded.nonzero().flatten()
         lengths = item.lengths[places].tolist()
-        jpegs = item.content[: sum(lengths)].split(lengths)
+        jpegs = item.content.split(lengths)
         names = [self.name(index) for index in item.indices[places].tolist()]
         cuts = [Cut(*cut) for cut in item.cuts[places].tolist()]
         for place, cut, image in zip(places, cuts, decode(jpegs, names, device), strict=True):
@@ -79,7 +92,7 @@ class NvjpegDecoder(Decoder):
 
 
 def decode(jpegs: Sequence[Tensor], names: Sequence[str], device: torch.device) -> list[Tensor]:
-    """Decode JPEGs to uint8 (3, H, W) each, on `device`.
+    """Decode JPEGs to uint8 (3, H, W) each, on `device`; Pillow those that TorchCodec cannot.
 
     Args:
         jpegs: uint8 (bytes,) each, on the CPU.
@@ -87,7 +100,7 @@ def decode(jpegs: Sequence[Tensor], names: Sequence[str], device: torch.device) 
         device: that of the results; nvJPEG decodes on CUDA, libjpeg-turbo on a CPU.
 
     Raises:
-        UserError: TorchCodec cannot be imported, or one of the images cannot be decoded.
+        UserError: TorchCodec cannot be imported, or one of the images cannot be decoded at all.
     """
     if not jpegs:
         return []
@@ -98,16 +111,22 @@ def decode(jpegs: Sequence[Tensor], names: Sequence[str], device: torch.device) 
             "streaming.decoder is 'nvjpeg': torchcodec 0.16 or newer cannot be imported "
             f"({' '.join(str(error).split())}); the other decoder is pillow"
         ) from error
+
+    def decode_one(jpeg: Tensor, name: str) -> Tensor:
+        try:
+            [image] = decode_jpeg([jpeg], device=device)
+        except RuntimeError:
+            pixels = np.array(load_image(name, jpeg.numpy().tobytes()).convert("RGB"))
+            image = torch.from_numpy(pixels).permute(2, 0, 1).to(device)
+        return image
+
     try:
         return [*decode_jpeg(list(jpegs), device=device)]
-    except RuntimeError:
-        for name, jpeg in zip(names, jpegs, strict=True):
-            try:
-                decode_jpeg(jpeg, device=device)
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())
-                raise UserError(
-                    f"{name}: streaming.decoder 'nvjpeg' could not decode it ({reason}); set it to "
-                    "pillow, which could"
-                ) from error
-        raise
+    except RuntimeError:  # which does not say what image it is about
+        return [decode_one(jpeg, name) for jpeg, name in zip(jpegs, names, strict=True)]
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """That of decoding: TorchCodec waits for its stream, which the training's must not be."""
+    return torch.cuda.Stream(device)

@@ -191,7 +191,8 @@ class StreamedBatches(Batches):
         """See `Batches`.
 
         Raises:
-            UserError: an image is not what it was when it was indexed, or a worker died.
+            UserError: an image is not what it was when it was indexed, or cannot be decoded; or a
+                worker died.
         """
         generator = epoch_generator(self._seed, epoch)
         order = self._order(generator)
