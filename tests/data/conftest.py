@@ -21,6 +21,13 @@ DEFAULTS = {
 }
 
 
+def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    """The file of an image."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
 @pytest.fixture
 def data():
     """Make the section `data` of a params file with some values changed."""
@@ -96,11 +103,9 @@ class Indexed:
         for part in range(2):
             half = len(numbers) // 2
             chosen = numbers[half:] if part else numbers[:half]
-            rows = []
-            for number in chosen:
-                buffer = io.BytesIO()
-                numbered(number).save(buffer, "PNG")
-                rows.append({"bytes": buffer.getvalue(), "path": f"{number}.png"})
+            rows = [
+                {"bytes": encode(numbered(number)), "path": f"{number}.png"} for number in chosen
+            ]
             table = pa.table({"image": rows, "label": [number % 2 for number in chosen]})
             path = self.root / f"{split}-{part:05}-of-00002.parquet"
             pq.write_table(table, path, row_group_size=7)

@@ -1,17 +1,10 @@
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.data.images import fit, load_image
 from pipeline.errors import UserError
-
-
-def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
+from tests.data.conftest import encode
 
 
 def solid(mode: str, colour, size=(4, 3)) -> Image.Image:

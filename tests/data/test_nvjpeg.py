@@ -5,8 +5,8 @@ same bits.
 """
 
 import io
-import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,48 +21,56 @@ from pipeline.data.opening import open_prepared
 from pipeline.data.streaming import StreamedImages
 from pipeline.errors import UserError
 from pipeline.params import Augmentation
+from tests.conftest import needs_cuda
+from tests.data.conftest import encode
 
 SIZE = 32
 CPU = torch.device("cpu")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
-def encoded(image: Image.Image, image_format: str = "JPEG", **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, image_format, **options)
-    return buffer.getvalue()
+def jpeg(image: Image.Image, **options) -> bytes:
+    return encode(image, "JPEG", **options)
+
+
+def tensor(content: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
+
+
+def pillow_pixels(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.array(image.convert("RGB")).transpose(2, 0, 1)
 
 
 def turned(image: Image.Image) -> bytes:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    return encoded(image, exif=exif)
+    return jpeg(image, exif=exif)
 
 
 PLAIN = {
-    "colour": encoded,
-    "grey": lambda image: encoded(image.convert("L")),
-    "progressive": lambda image: encoded(image, progressive=True),
-    "4:4:4": lambda image: encoded(image, subsampling=0),
-    "upright": lambda image: encoded(image, exif=Image.Exif()),
+    "colour": jpeg,
+    "grey": lambda image: jpeg(image.convert("L")),
+    "progressive": lambda image: jpeg(image, progressive=True),
+    "4:4:4": lambda image: jpeg(image, subsampling=0),
+    "upright": lambda image: jpeg(image, exif=Image.Exif()),
 }
 
 
 def without_marker(image: Image.Image) -> bytes:
     """A JPEG that is RGB by the names of its components alone."""
-    content = encoded(image, keep_rgb=True)
+    content = jpeg(image, keep_rgb=True)
     start = content.index(b"\xff\xee")  # Adobe's marker, APP14
     return content[:start] + content[start + 2 + int.from_bytes(content[start + 2 : start + 4]) :]
 
 
 OTHERS = {
-    "cmyk": lambda image: encoded(image.convert("CMYK")),
-    "not YCbCr": lambda image: encoded(image, keep_rgb=True),
+    "cmyk": lambda image: jpeg(image.convert("CMYK")),
+    "not YCbCr": lambda image: jpeg(image, keep_rgb=True),
     "not YCbCr, unmarked": without_marker,
     "turned": turned,
-    "png": lambda image: encoded(image, "PNG"),
-    "palette": lambda image: encoded(image.convert("P"), "PNG"),
-    "16 bits": lambda image: encoded(image.convert("I;16"), "PNG"),
+    "png": encode,
+    "palette": lambda image: encode(image.convert("P")),
+    "16 bits": lambda image: encode(image.convert("I;16")),
 }
 KINDS = PLAIN | OTHERS
 
@@ -108,22 +116,19 @@ def test_workers_leave_plain_jpegs_to_the_gpu(kind, photo):
     assert open_plain_jpeg(content[:20]) is None
     assert open_plain_jpeg(UserError("gone")) is None
     if image is not None:
-        with Image.open(io.BytesIO(content)) as opened:
-            expected = np.array(opened.convert("RGB"))
-        [pixels] = decode([torch.frombuffer(bytearray(content), dtype=torch.uint8)], ["it"], CPU)
-        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), expected)
+        [pixels] = decode([tensor(content)], ["it"], CPU)
+        assert np.array_equal(pixels.numpy(), pillow_pixels(content))
 
 
 @pytest.mark.parametrize("source", ["folders", "shards"])
 def test_workers_send_plain_jpegs_encoded_and_crop_the_others(mixed, source):
     decoder = batches(mixed(source).prepare(image_size=SIZE, resize=40), "train")._decoder
     indices = np.arange(len(decoder._sizes))
-    names = [decoder.name(index) for index in indices]
-    numbers = [int(re.search(r"(\d+)(\.jpg)?$", name)[1]) for name in names]
-    if source == "folders":
-        plain = [list(KINDS)[number % len(KINDS)] in PLAIN for number in numbers]
-        assert (decoder[indices, None].lengths > 0).tolist() == plain
     read = decoder[indices, None]
+    if source == "folders":
+        numbers = [int(Path(decoder.name(index)).stem) for index in indices]
+        plain = [list(KINDS)[number % len(KINDS)] in PLAIN for number in numbers]
+        assert (read.lengths > 0).tolist() == plain
     assert (read.lengths > 0).sum() + len(read.decoded) == len(indices)
     assert 0 < len(read.decoded) < len(indices)
     none = decoder[indices[:0], None]
@@ -148,24 +153,21 @@ def test_both_decoders_give_the_same_crops(mixed, source, split, workers, monkey
 
 
 def test_a_jpeg_that_cannot_be_decoded_is_named(photo):
-    good = bytearray(encoded(photo(40, 30)))
+    good = bytearray(jpeg(photo(40, 30)))
     bad = good.copy()
     start = bad.index(b"\xff\xc4")  # its Huffman table
     bad[start + 5 : start + 21] = bytes(16)
     with pytest.raises(UserError) as error:
-        decode([torch.frombuffer(each, dtype=torch.uint8) for each in (good, bad)], "ab", CPU)
+        decode([tensor(good), tensor(bad)], "ab", CPU)
     assert str(error.value).startswith("b: could not be decoded (")
     assert "\n" not in str(error.value)
 
 
 def test_what_torchcodec_refuses_is_left_to_pillow(photo):
-    contents = [encoded(photo(40, 30)), encoded(photo(9, 8, seed=1), "PNG")]
-    images = decode(
-        [torch.frombuffer(bytearray(each), dtype=torch.uint8) for each in contents], "ab", CPU
-    )
+    contents = [jpeg(photo(40, 30)), encode(photo(9, 8, seed=1))]
+    images = decode([tensor(each) for each in contents], "ab", CPU)
     for image, content in zip(images, contents, strict=True):
-        with Image.open(io.BytesIO(content)) as opened:
-            assert np.array_equal(image.permute(1, 2, 0).numpy(), np.array(opened.convert("RGB")))
+        assert np.array_equal(image.numpy(), pillow_pixels(content))
 
 
 def test_a_batch_without_jpegs_needs_no_decoder(monkeypatch):
@@ -184,9 +186,8 @@ def test_an_image_that_changed_is_one_line(mixed):
 
 def test_a_missing_torchcodec_is_one_line(photo, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
-    jpeg = torch.frombuffer(bytearray(encoded(photo(9, 9))), dtype=torch.uint8)
     with pytest.raises(UserError) as error:
-        decode([jpeg], ["it"], CPU)
+        decode([tensor(jpeg(photo(9, 9)))], ["it"], CPU)
     assert str(error.value).startswith(
         "streaming.decoder is 'nvjpeg': torchcodec 0.16 or newer cannot be imported ("
     )

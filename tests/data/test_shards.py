@@ -1,4 +1,3 @@
-import io
 import json
 import os
 from pathlib import Path
@@ -12,6 +11,7 @@ from pipeline.data.prepared import channel_statistics
 from pipeline.data.sources import load_source
 from pipeline.data.splitting import split_source
 from pipeline.errors import UserError
+from tests.data.conftest import encode
 
 SHARED_CIFAR10 = Path(os.environ.get("BDBNN_SHARED", "missing")) / "data" / "cifar10"
 
@@ -23,11 +23,10 @@ def write(tmp_path, photo):
     """Write a shard of small PNG images with the given labels."""
 
     def make(name, labels, *, image="img", label="label", class_names=None, kind=None, seed=0):
-        rows = []
-        for number in range(len(labels)):
-            buffer = io.BytesIO()
-            photo(8, 8, seed + number).save(buffer, "PNG")
-            rows.append({"bytes": buffer.getvalue(), "path": f"{number}.png"})
+        rows = [
+            {"bytes": encode(photo(8, 8, seed + number)), "path": f"{number}.png"}
+            for number in range(len(labels))
+        ]
         columns = {image: rows, label: pa.array(labels, kind or pa.int64())}
         table = pa.table(columns)
         if class_names:
