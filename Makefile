@@ -22,7 +22,7 @@ $(VENV)/.installed: requirements.txt
 
 reproduce: setup ## run the digits pipeline and print its table
 	@dvc repro
-	@python -m pipeline.reporting.headline results/digits
+	@python -m tools.headline results/digits
 	@echo "report: reports/digits/report.html"
 
 test: setup ## run the whole test suite
@@ -38,9 +38,9 @@ lock: ## compile requirements.txt from pyproject.toml (needs uv)
 		--no-annotate --quiet --output-file requirements.txt
 
 verify: setup ## run the pipeline in two fresh clones and compare every output's hash
-	@python -m benchmarks.repeatability
+	@python -m tools.repeatability
 
 clean: ## remove what can be rebuilt: checkpoints of unfinished trainings, caches of the tools
-	@if [ -d .scratch ]; then python -m pipeline.training.clean; fi
+	@if [ -d .scratch ]; then python -m tools.clean; fi
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .coverage* *.egg-info
-	@find pipeline stages tests benchmarks reports -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find pipeline stages tests benchmarks tools reports -name __pycache__ -type d -prune -exec rm -rf {} +

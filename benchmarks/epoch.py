@@ -16,7 +16,7 @@ import torch
 from benchmarks.paired import Contender, interleave, rate, ratio
 from benchmarks.usual_loop import WORKERS
 from benchmarks.workload import Network, OurLoop, Row, UsualEpoch, Workload, random_images
-from pipeline.device import Arithmetic, configure, select_device
+from pipeline.device import Execution, configure, select_device
 from pipeline.params import Params
 
 OURS, USUAL, USUAL_LAYERS = "ours", "usual", "usual, its own layers"
@@ -24,14 +24,14 @@ OURS, USUAL, USUAL_LAYERS = "ours", "usual", "usual, its own layers"
 
 def measure(workload: Workload, network: Network, rounds: int, batches: int) -> dict[str, Any]:
     """Images/s of each loop in the rows complete and binary, also as multiples of USUAL's."""
-    names = _names(workload.arithmetic)
+    names = _names(workload.execution)
     result = {}
     units = batches * workload.batch_size
     for row in get_args(Row):
         contenders = {
             name: Contender(_epoch(workload, network, row, name, batches), units) for name in names
         }
-        samples = interleave(contenders, rounds, workload.arithmetic.device)
+        samples = interleave(contenders, rounds, workload.execution.device)
         result[row] = {
             "images": {name: rate(samples[name]) for name in names},
             "ratio": {
@@ -44,20 +44,20 @@ def measure(workload: Workload, network: Network, rounds: int, batches: int) -> 
 def measure_alone(workload: Workload, network: Network) -> dict[str, dict[str, float]]:
     """What each loop takes in a process of its own, in the row complete: see `alone`."""
     result = {}
-    for name in _names(workload.arithmetic):
+    for name in _names(workload.execution):
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as process:
             result[name] = process.submit(alone, workload.params, network, name).result()
     return result
 
 
-def _names(arithmetic: Arithmetic) -> tuple[str, ...]:
-    return (*_variants(arithmetic), USUAL, USUAL_LAYERS)
+def _names(execution: Execution) -> tuple[str, ...]:
+    return (*_variants(execution), USUAL, USUAL_LAYERS)
 
 
-def _variants(arithmetic: Arithmetic) -> dict[str, Arithmetic]:
-    """Our loop as it is, and with one choice of `arithmetic` made otherwise."""
-    ours = replace(arithmetic, deterministic=False)
+def _variants(execution: Execution) -> dict[str, Execution]:
+    """Our loop as it is, and with one choice of `execution` made otherwise."""
+    ours = replace(execution, deterministic=False)
     single = replace(ours, autocast=None)
     variants = {OURS: ours, "ours, optimizer not fused": replace(ours, fused_optimizer=False)}
     order = "channels first" if ours.channels_last else "channels last"
@@ -75,9 +75,9 @@ def _epoch(
     workload: Workload, network: Network, row: Row, name: str, batches: int
 ) -> Callable[[], None]:
     """What runs an epoch of the loop; each chooses its algorithms anew, as they take turns."""
-    variants = _variants(workload.arithmetic)
-    arithmetic = variants.get(name, variants[OURS])
-    workload = replace(workload, arithmetic=arithmetic)
+    variants = _variants(workload.execution)
+    execution = variants.get(name, variants[OURS])
+    workload = replace(workload, execution=execution)
     loop: OurLoop | UsualEpoch
     if name in variants:
         loop = OurLoop(workload, network, row, batches)
@@ -86,7 +86,7 @@ def _epoch(
         loop = UsualEpoch(workload, network, row, batches, workers=WORKERS, usual_layers=own)
 
     def epoch() -> None:
-        arithmetic.choose_algorithms()
+        execution.choose_algorithms()
         loop.epoch()
 
     return epoch

@@ -24,7 +24,7 @@ def measure(workload: Workload, rounds: int, batches: int) -> dict[str, Any]:
         "usual": usual(workers=0),
         f"usual, {WORKERS} workers": usual(workers=WORKERS),
     }
-    samples = interleave(contenders, rounds, workload.arithmetic.device)
+    samples = interleave(contenders, rounds, workload.execution.device)
     return {
         "images": {name: rate(each) for name, each in samples.items()},
         "ratio": {

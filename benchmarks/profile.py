@@ -20,7 +20,7 @@ def measure(workload: Workload, network: Network) -> dict[str, Any]:
     """
     loop = OurLoop(workload, network, "complete", STEPS)
     loop.epoch()
-    on_gpu = workload.arithmetic.device.type == "cuda"
+    on_gpu = workload.execution.device.type == "cuda"
     activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
     with profile(activities=[activity]) as profiler:
         loop.epoch()

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import torch
 
 from pipeline.artifacts import write_json
-from pipeline.data.opening import open_prepared
+from pipeline.data.loading.dataset import open_prepared
 from pipeline.data.prepared import StreamedManifest
 from pipeline.device import configure, select_device
 from pipeline.errors import UserError, run

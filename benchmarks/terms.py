@@ -21,7 +21,7 @@ def measure(workload: Workload, rounds: int) -> dict[str, Any]:
     contenders = {"step": Contender(step.epoch, steps)}
     contenders |= {form: Contender(loop.weight_terms, steps) for form, loop in forms.items()}
     contenders["usual"] = Contender(usual.weight_terms, steps)
-    samples = interleave(contenders, rounds, workload.arithmetic.device)
+    samples = interleave(contenders, rounds, workload.execution.device)
     return {
         "steps": {name: rate(samples[name]) for name in contenders},
         "share": {name: ratio(samples[name], samples["step"]) for name in (*forms, "usual")},

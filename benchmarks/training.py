@@ -12,7 +12,7 @@ profile where the time of our step of ResNet-20 and ResNet-18 goes
 
 An epoch is a fixed number of batches, augmented, without validation.
 
-reads   PARAMS: arithmetic, losses, augmentation, student. Images: BDBNN_SHARED/data/cifar10 where
+reads   PARAMS: execution, losses, augmentation, student. Images: BDBNN_SHARED/data/cifar10 where
         that is, else random ones of CIFAR's shape: speed does not depend on what they show
 writes  OUT/<part>.json with hardware and versions; without --out nothing
 """
@@ -60,7 +60,7 @@ def main() -> None:
     batches = arguments.batches or (200 if device.type == "cuda" else 10)
     for part in arguments.parts or PARTS:
         result = {
-            "hardware": provenance(workload.arithmetic),
+            "hardware": provenance(workload.execution),
             "settings": {
                 "images": workload.images.description,
                 "batch_size": workload.batch_size,
@@ -78,7 +78,7 @@ def measure(part: str, workload: Workload, rounds: int, batches: int) -> dict[st
     """Measure one of PARTS."""
     match part:
         case "epoch":
-            on_gpu = workload.arithmetic.device.type == "cuda"
+            on_gpu = workload.execution.device.type == "cuda"
             return {
                 network: epoch.measure(workload, network, rounds, batches)
                 | {"alone": epoch.measure_alone(workload, network)}
@@ -86,9 +86,9 @@ def measure(part: str, workload: Workload, rounds: int, batches: int) -> dict[st
             }
         case "terms":
             measured = terms.measure(workload, rounds)
-            if workload.arithmetic.autocast:
-                arithmetic = replace(workload.arithmetic, autocast=None)
-                single = terms.measure(replace(workload, arithmetic=arithmetic), rounds)
+            if workload.execution.autocast:
+                execution = replace(workload.execution, autocast=None)
+                single = terms.measure(replace(workload, execution=execution), rounds)
                 return measured | {"float32": single}
             return measured
         case "input":

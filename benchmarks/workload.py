@@ -13,15 +13,15 @@ from torch.utils.data import DataLoader
 
 from benchmarks.usual_layers import use_usual_layers
 from benchmarks.usual_loop import UsualLoop, endless, pil_loader
+from pipeline.data.loading.resident import ResidentBatches
 from pipeline.data.prepared import Split
-from pipeline.data.resident import ResidentBatches
-from pipeline.data.sources import load_source
-from pipeline.data.splitting import split_source
-from pipeline.device import Arithmetic
+from pipeline.data.sources.registry import load_source
+from pipeline.data.sources.splitting import split_source
+from pipeline.device import Execution
+from pipeline.distributed import World
 from pipeline.models.architecture import Architecture, build
 from pipeline.models.binary import ede_schedule, set_ede
 from pipeline.params import Data, Debug, Params
-from pipeline.training.distributed import World
 from pipeline.training.interruption import Interruption
 from pipeline.training.objective import LOSSES, Objective
 from pipeline.training.trainer import Task, Trainer
@@ -72,10 +72,10 @@ def load_images() -> Images:
 
 @dataclass(frozen=True)
 class Workload:
-    """A batch size, augmentation and losses (`params`), in an arithmetic, on some images."""
+    """A batch size, augmentation and losses (`params`), in an execution, on some images."""
 
     params: Params
-    arithmetic: Arithmetic
+    execution: Execution
     images: Images
 
     @property
@@ -93,8 +93,8 @@ class Workload:
             augmentation=self.params.augmentation,
             shuffle=True,
             seed=0,
-            device=self.arithmetic.device,
-            channels_last=self.arithmetic.channels_last,
+            device=self.execution.device,
+            channels_last=self.execution.channels_last,
         )
 
     def usual_batches(self, workers: int) -> DataLoader:
@@ -106,7 +106,7 @@ class Workload:
             padding=self.params.augmentation.crop_padding,
             batch_size=self.batch_size,
             workers=workers,
-            pin=self.arithmetic.device.type == "cuda",
+            pin=self.execution.device.type == "cuda",
         )
 
     def networks(self, network: Network) -> tuple[nn.Module, nn.Module]:
@@ -133,8 +133,8 @@ class OurLoop:
     """The trainer of the stages; its epoch has a fixed number of batches."""
 
     def __init__(self, workload: Workload, network: Network, row: Row, batches: int) -> None:
-        self._device = workload.arithmetic.device
-        student, teacher = map(workload.arithmetic.place, workload.networks(network))
+        self._device = workload.execution.device
+        student, teacher = map(workload.execution.place, workload.networks(network))
         losses = LOSSES if row == "complete" else ("cross_entropy",)
         self._start_epoch = workload.params.kurtosis.start_epoch
         debug = Debug(batches=batches, overfit_one_batch=False)
@@ -149,7 +149,7 @@ class OurLoop:
             training=training,
             validation=training,
         )
-        self._trainer = Trainer(self.task, workload.arithmetic, World(rank=0, size=1))
+        self._trainer = Trainer(self.task, workload.execution, World(rank=0, size=1))
         self._epochs = itertools.cycle(range(workload.params.student.epochs))
 
     def epoch(self) -> None:
@@ -183,7 +183,7 @@ class UsualEpoch:
         usual_layers: bool,
     ) -> None:
         student, teacher = (
-            each.to(workload.arithmetic.device) for each in workload.networks(network)
+            each.to(workload.execution.device) for each in workload.networks(network)
         )
         if usual_layers:
             use_usual_layers(student)
@@ -194,7 +194,7 @@ class UsualEpoch:
             student,
             teacher if row == "complete" else None,
             workload.params,
-            workload.arithmetic.device,
+            workload.execution.device,
         )
         self._count = batches
         self._batches = endless(workload.usual_batches(workers))

@@ -1,4 +1,4 @@
-"""Where and in what arithmetic a stage computes."""
+"""Where and in what execution a stage computes."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from pipeline.params import Compute
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class Execution:
     """`params.Compute` with every `auto` decided for one device."""
 
     device: torch.device
@@ -82,7 +82,7 @@ def select_device() -> torch.device:
     return torch.device(name)
 
 
-def configure(compute: Compute, device: torch.device, *, binary: bool) -> Arithmetic:
+def configure(compute: Compute, device: torch.device, *, binary: bool) -> Execution:
     """Apply threads and determinism to this process and decide every `auto`.
 
     bfloat16 on a CPU without the instructions is emulated and ten times slower than float32, so
@@ -110,7 +110,7 @@ def configure(compute: Compute, device: torch.device, *, binary: bool) -> Arithm
         raise UserError(f"compute.compile is on: needs {compiler}, which is not there (or set CXX)")
     supports_half = torch.cuda.is_bf16_supported if cuda else torch.cpu._is_avx512_bf16_supported
     half = compute.precision == "bfloat16" or (compute.precision == "auto" and supports_half())
-    arithmetic = Arithmetic(
+    execution = Execution(
         device=device,
         autocast=torch.bfloat16 if half else None,
         compile=compute.compile == "on"
@@ -119,8 +119,8 @@ def configure(compute: Compute, device: torch.device, *, binary: bool) -> Arithm
         fused_optimizer=compute.fused_optimizer,
         deterministic=compute.deterministic,
     )
-    arithmetic.choose_algorithms()
-    return arithmetic
+    execution.choose_algorithms()
+    return execution
 
 
 def _compiler() -> str:

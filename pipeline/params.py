@@ -19,7 +19,7 @@ from pydantic import (
 from ruamel.yaml import YAML, YAMLError
 
 from pipeline.errors import UserError
-from pipeline.losses.targets import WITHOUT_TEACHER, parse_targets
+from pipeline.targets import WITHOUT_TEACHER, parse_targets
 
 PositiveInt = Annotated[int, Field(gt=0)]
 NonNegativeInt = Annotated[int, Field(ge=0)]

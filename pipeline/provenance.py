@@ -1,4 +1,4 @@
-"""What made a result: code revision, versions, hardware, arithmetic.
+"""What made a result: code revision, versions, hardware, execution.
 
 Nothing here differs between two runs of the same revision on the same machine (no times, no
 paths), so that results which carry it repeat to the byte.
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from pipeline.device import Arithmetic
+from pipeline.device import Execution
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("pipeline", ":(exclude)pipeline/reporting", "stages", ":(exclude)stages/report.py")
@@ -21,9 +21,9 @@ CODE = ("pipeline", ":(exclude)pipeline/reporting", "stages", ":(exclude)stages/
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "dvc", "safetensors")
 
 
-def provenance(arithmetic: Arithmetic) -> dict[str, Any]:
-    """Revision, Python and package versions, hardware and arithmetic of this process, as JSON."""
-    device = arithmetic.device
+def provenance(execution: Execution) -> dict[str, Any]:
+    """Revision, Python and package versions, hardware and execution of this process, as JSON."""
+    device = execution.device
     return {
         **_revision(),
         "python": platform.python_version(),
@@ -34,10 +34,10 @@ def provenance(arithmetic: Arithmetic) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
-        "precision": "bfloat16" if arithmetic.autocast else "float32",
-        "compiled": arithmetic.compile,
-        "channels_last": arithmetic.channels_last,
-        "deterministic": arithmetic.deterministic,
+        "precision": "bfloat16" if execution.autocast else "float32",
+        "compiled": execution.compile,
+        "channels_last": execution.channels_last,
+        "deterministic": execution.deterministic,
     }
 
 

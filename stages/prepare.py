@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 
 from pipeline.data.prepared import Manifest, StreamedManifest, write_prepared
-from pipeline.data.sources import load_source
-from pipeline.data.splitting import split_source
+from pipeline.data.sources.registry import load_source
+from pipeline.data.sources.splitting import split_source
 from pipeline.errors import run
 from pipeline.params import Data, Streaming, load_params
 
@@ -43,7 +43,7 @@ def _prepare(data: Data, streaming: Streaming | None, out: Path) -> Manifest:
     source = load_source(data)
     if streaming:
         # Imported here: torchvision takes seconds, which images in memory need not wait for.
-        from pipeline.data.indexing import write_index  # noqa: PLC0415
+        from pipeline.data.sources.indexing import write_index  # noqa: PLC0415
 
         return write_index(out, source, data, streaming)
     train, validation, test = split_source(source, data)

@@ -5,9 +5,9 @@ import re
 import pandas as pd
 import pytest
 
-from pipeline.reporting.headline import headline
 from pipeline.reporting.results import load_results
 from tests.conftest import ROOT
+from tools.headline import headline
 
 README = (ROOT / "README.md").read_text()
 

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.data.batches import Batches
-from pipeline.device import Arithmetic
+from pipeline.data.loading.batches import Batches
+from pipeline.device import Execution
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,21 @@ class Score:
         return self.top5_correct / self.images
 
 
-def score(model: nn.Module, batches: Batches, arithmetic: Arithmetic, classes: int) -> Score:
+def score(model: nn.Module, batches: Batches, execution: Execution, classes: int) -> Score:
     """Pass every image of `batches` through `model` once, in evaluation mode.
 
     Where processes share the batches, each gets the counts of all of them.
 
     Args:
-        model: Gives logits (B, classes); is on the device of `arithmetic` and is left in
+        model: Gives logits (B, classes); is on the device of `execution` and is left in
             evaluation mode.
         batches: Unshuffled and not augmented; this process's share.
-        arithmetic: Device and autocast.
+        execution: Device and autocast.
         classes: Number of classes.
     """
-    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=arithmetic.device)
-    top5_and_loss = torch.zeros(2, dtype=torch.float64, device=arithmetic.device)
-    for logits, labels in _predictions(model, batches, arithmetic):
+    confusion = torch.zeros(classes * classes, dtype=torch.int64, device=execution.device)
+    top5_and_loss = torch.zeros(2, dtype=torch.float64, device=execution.device)
+    for logits, labels in _predictions(model, batches, execution):
         pairs = labels * classes + logits.argmax(1)
         confusion += torch.bincount(pairs, minlength=classes * classes)
         highest = logits.topk(min(5, classes)).indices
@@ -71,11 +71,11 @@ def score(model: nn.Module, batches: Batches, arithmetic: Arithmetic, classes: i
 
 
 def mean_loss_and_top1(
-    model: nn.Module, batches: Batches, arithmetic: Arithmetic
+    model: nn.Module, batches: Batches, execution: Execution
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats per image) and top-1 share: what validation needs of `score`."""
-    sums = torch.zeros(3, dtype=torch.float64, device=arithmetic.device)
-    for logits, labels in _predictions(model, batches, arithmetic):
+    sums = torch.zeros(3, dtype=torch.float64, device=execution.device)
+    for logits, labels in _predictions(model, batches, execution):
         sums[0] += _loss_sum(logits, labels)
         sums[1] += (logits.argmax(1) == labels).sum()
         sums[2] += len(labels)
@@ -111,12 +111,12 @@ def bootstrap_interval(
 
 
 def _predictions(
-    model: nn.Module, batches: Batches, arithmetic: Arithmetic
+    model: nn.Module, batches: Batches, execution: Execution
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Logits float32 (B, classes) and labels int64 (B,) of each batch."""
     model.eval()
     for images, labels in batches.batches(0):
-        with torch.inference_mode(), arithmetic.autocast_context():
+        with torch.inference_mode(), execution.autocast_context():
             logits = model(images)
         yield logits.float(), labels
 

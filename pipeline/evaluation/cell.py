@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from pipeline.artifacts import write_json, write_tensors
-from pipeline.data.batches import Batches
-from pipeline.data.normalization import Normalization
-from pipeline.data.opening import Images, open_prepared
+from pipeline.data.loading.batches import Batches
+from pipeline.data.loading.dataset import Images, open_prepared
+from pipeline.data.loading.normalization import Normalization
 from pipeline.data.prepared import Manifest
-from pipeline.device import Arithmetic, configure, select_device, within_gpu_memory
+from pipeline.device import Execution, configure, select_device, within_gpu_memory
 from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import bootstrap_interval, score
 from pipeline.evaluation.cost import cost
@@ -24,12 +24,12 @@ from pipeline.evaluation.weights import (
     layer_statistics,
     standardized_histogram,
 )
-from pipeline.losses.targets import layer_targets
 from pipeline.models.architecture import Architecture
 from pipeline.models.layers import regularized_convolutions
 from pipeline.models.saved import Description, load_trained
 from pipeline.params import Params
 from pipeline.provenance import provenance
+from pipeline.targets import layer_targets
 
 BATCH_SIZE = 256
 """Images in flight; has no say in the result beyond rounding of the mean loss."""
@@ -74,7 +74,7 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
         f"{places.model}: {BATCH_SIZE} test images at a time",
         "free it of other processes, or compute on the CPU: BDBNN_DEVICE=cpu",
     ):
-        arithmetic = configure(params.compute, select_device(), binary=binary)
+        execution = configure(params.compute, select_device(), binary=binary)
         reference = _load_reference(places, model, architecture)
         images = open_prepared(places.data)
         manifest = images.manifest
@@ -84,10 +84,10 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
         image_shape = (manifest.channels, manifest.image_size, manifest.image_size)
         spent = cost(model, image_shape)
         maps = _feature_maps(model, images, params.evaluation.feature_map_image)
-        batches = _batches(images, arithmetic)
-        best = score(arithmetic.place(model), batches, arithmetic, architecture.classes)
+        batches = _batches(images, execution)
+        best = score(execution.place(model), batches, execution, architecture.classes)
         last_model, _ = load_trained(places.model, "last")
-        last = score(arithmetic.place(last_model), batches, arithmetic, architecture.classes)
+        last = score(execution.place(last_model), batches, execution, architecture.classes)
     if not math.isfinite(best.loss):
         raise UserError(f"{places.model}: the cross-entropy of its best epoch is {best.loss}")
     low, high = bootstrap_interval(
@@ -128,7 +128,7 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
         "architecture": architecture.model_dump(mode="json"),
         "params": description.params | {"evaluation": params.evaluation.model_dump(mode="json")},
         "provenance": description.provenance,
-        "evaluation_provenance": provenance(arithmetic),
+        "evaluation_provenance": provenance(execution),
         **({"debug": True} if description.debug else {}),
         "manifest": manifest.model_dump(mode="json"),
         "classes": manifest.classes,
@@ -196,15 +196,15 @@ def _weights(
     }
 
 
-def _batches(images: Images, arithmetic: Arithmetic) -> Batches:
+def _batches(images: Images, execution: Execution) -> Batches:
     return images.batches(
         "test",
         batch_size=BATCH_SIZE,
         augmentation=None,
         shuffle=False,
         seed=0,
-        device=arithmetic.device,
-        channels_last=arithmetic.channels_last,
+        device=execution.device,
+        channels_last=execution.channels_last,
     )
 
 

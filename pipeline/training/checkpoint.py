@@ -23,15 +23,15 @@ import torch
 from safetensors.torch import load, save
 
 from pipeline.artifacts import write_bytes, write_text
+from pipeline.distributed import World
 from pipeline.errors import UserError
 from pipeline.provenance import ROOT
-from pipeline.training.distributed import World
 
 KEPT = 2
 """The newest checkpoint and the one to fall back on."""
 ABANDONED = 3
 """Other fingerprints of a cell, stopped and not gone on with, whose checkpoints are kept."""
-CODE = ("pipeline/*.py", "pipeline/data/*.py", "pipeline/models/*.py", "pipeline/losses/*.py",
+CODE = ("pipeline/*.py", "pipeline/data/**/*.py", "pipeline/models/*.py", "pipeline/losses/*.py",
         "pipeline/training/*.py", "pipeline/evaluation/*.py", "stages/*.py")  # fmt: skip
 
 

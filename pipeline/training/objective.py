@@ -10,9 +10,9 @@ from pipeline.errors import UserError
 from pipeline.losses.distillation import distillation_loss
 from pipeline.losses.kurtosis import kurtosis_loss
 from pipeline.losses.mimicking import Prepared, mimicking_loss, pair_by_rank, prepare_teacher
-from pipeline.losses.targets import layer_targets
 from pipeline.models.layers import mimicked_convolutions, regularized_convolutions
 from pipeline.params import Params
+from pipeline.targets import layer_targets
 
 LOSSES = ("cross_entropy", "kurtosis", "distillation", "mimicking")
 

@@ -14,11 +14,12 @@ import pandas as pd
 import torch
 
 from pipeline.artifacts import check_replaceable, sha256, write_csv
-from pipeline.data.batches import Batches
-from pipeline.data.indexing import IMAGENET
-from pipeline.data.opening import Images, open_prepared
+from pipeline.data.loading.batches import Batches
+from pipeline.data.loading.dataset import Images, open_prepared
 from pipeline.data.prepared import SplitName
-from pipeline.device import Arithmetic, configure, select_device, within_gpu_memory
+from pipeline.data.sources.indexing import IMAGENET
+from pipeline.device import Execution, configure, select_device, within_gpu_memory
+from pipeline.distributed import World, process_group
 from pipeline.errors import UserError
 from pipeline.models.architecture import NETWORKS, Architecture, build
 from pipeline.models.pretrained import PREFIX, load_pretrained
@@ -32,7 +33,6 @@ from pipeline.models.saved import (
 from pipeline.params import Augmentation, Binarization, Params, Phase, Student
 from pipeline.provenance import provenance
 from pipeline.training.checkpoint import Scratch, fingerprint
-from pipeline.training.distributed import World, process_group
 from pipeline.training.interruption import Interruption
 from pipeline.training.objective import Objective
 from pipeline.training.trainer import Outcome, Task, Trainer
@@ -203,13 +203,13 @@ def _train(params: Params, places: Places, plan: Plan) -> None:
         f"{cell}: batch_size is {plan.phase.batch_size}",
         "lower batch_size, set compute.precision to bfloat16, or use more processes",
     ):
-        arithmetic = configure(params.compute, device, binary=plan.binarization is not None)
+        execution = configure(params.compute, device, binary=plan.binarization is not None)
         with interruption.watch(), process_group(device) as world:
             images = open_prepared(places.data)
-            task, description = _task(cell, params, places, plan, images, arithmetic, world)
-            key = _fingerprint(plan, description, images, arithmetic)
+            task, description = _task(cell, params, places, plan, images, execution, world)
+            key = _fingerprint(plan, description, images, execution)
             with Scratch(cell, key, world) as scratch:
-                trainer = Trainer(task, arithmetic, world)
+                trainer = Trainer(task, execution, world)
                 outcome = trainer.judge() if plan.pretrained else trainer.run(scratch, interruption)
                 if world.is_main:
                     _write(places, description, outcome)
@@ -228,7 +228,7 @@ def _task(
     places: Places,
     plan: Plan,
     images: Images,
-    arithmetic: Arithmetic,
+    execution: Execution,
     world: World,
 ) -> tuple[Task, Description]:
     if plan.network not in NETWORKS:
@@ -247,7 +247,7 @@ def _task(
     )
     torch.manual_seed(plan.seed)
     model = build(architecture)
-    made = provenance(arithmetic)
+    made = provenance(execution)
     if plan.pretrained:
         statistics = manifest.mean, manifest.std
         if plan.pretrained == "download" and statistics != IMAGENET:
@@ -269,11 +269,11 @@ def _task(
     for option, folder in (("--teacher", plan.teacher), ("--distiller", plan.distiller)):
         if folder is not None:
             _check_same(architecture, option, folder, {"classes", "channels", "image_size"})
-    model = arithmetic.place(model)
-    teacher = arithmetic.place(load_trained(plan.teacher, "best")[0]) if plan.teacher else None
+    model = execution.place(model)
+    teacher = execution.place(load_trained(plan.teacher, "best")[0]) if plan.teacher else None
     distiller = teacher
     if plan.distiller is not None:
-        distiller = arithmetic.place(load_trained(plan.distiller, "best")[0])
+        distiller = execution.place(load_trained(plan.distiller, "best")[0])
 
     def batches(split: SplitName, augmentation: Augmentation | None) -> Batches:
         return images.batches(
@@ -282,8 +282,8 @@ def _task(
             augmentation=augmentation,
             shuffle=augmentation is not None,
             seed=plan.seed,
-            device=arithmetic.device,
-            channels_last=arithmetic.channels_last,
+            device=execution.device,
+            channels_last=execution.channels_last,
             rank=world.rank,
             world_size=world.size,
         )
@@ -334,16 +334,14 @@ def _check_same(architecture: Architecture, option: str, folder: Path, keys: Set
             )
 
 
-def _fingerprint(
-    plan: Plan, description: Description, images: Images, arithmetic: Arithmetic
-) -> str:
+def _fingerprint(plan: Plan, description: Description, images: Images, execution: Execution) -> str:
     return fingerprint(
         description=description.model_dump(mode="json", exclude={"provenance"}),
         phase=plan.phase.model_dump(),
         data=images.manifest.model_dump(mode="json"),
         weights={str(path): sha256(path) for path in sorted(plan.weights)},
-        arithmetic=str(replace(arithmetic, device=torch.device(arithmetic.device.type))),
-        threads=torch.get_num_threads() if arithmetic.device.type == "cpu" else None,
+        execution=str(replace(execution, device=torch.device(execution.device.type))),
+        threads=torch.get_num_threads() if execution.device.type == "cpu" else None,
     )
 
 

@@ -18,8 +18,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.data.batches import Batches
-from pipeline.device import Arithmetic
+from pipeline.data.loading.batches import Batches
+from pipeline.device import Execution
+from pipeline.distributed import World
 from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import mean_loss_and_top1
 from pipeline.losses.kurtosis import kurtosis
@@ -28,14 +29,13 @@ from pipeline.models.layers import binary_convolutions, regularized_convolutions
 from pipeline.models.saved import State, load_state
 from pipeline.params import Params, Phase
 from pipeline.training.checkpoint import Scratch, read_checkpoint
-from pipeline.training.distributed import World
+from pipeline.training.distiller import Teacher
 from pipeline.training.energy import energy_joules, joules_since
 from pipeline.training.interruption import EXIT_CODE, Interruption
 from pipeline.training.objective import LOSSES, Objective
 from pipeline.training.optimizer import make_optimizer
 from pipeline.training.progress import Progress
 from pipeline.training.schedule import learning_rate
-from pipeline.training.teacher import Teacher
 
 Row = dict[str, Any]
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]
@@ -86,27 +86,27 @@ class Trainer:
 
     Args:
         task: What is trained.
-        arithmetic: Device and number formats.
+        execution: Device and number formats.
         world: This process among those that share the training.
     """
 
-    def __init__(self, task: Task, arithmetic: Arithmetic, world: World) -> None:
+    def __init__(self, task: Task, execution: Execution, world: World) -> None:
         self._task = task
-        self._arithmetic = arithmetic
+        self._arithmetic = execution
         self._world = world
         self._model = task.model
-        self._optimizer = make_optimizer(task.phase, self._model, fused=arithmetic.fused_optimizer)
+        self._optimizer = make_optimizer(task.phase, self._model, fused=execution.fused_optimizer)
         self._forward: nn.Module = self._model
         if world.size > 1:
             self._forward = DistributedDataParallel(
-                self._model, device_ids=[arithmetic.device] if arithmetic.device.index else None
+                self._model, device_ids=[execution.device] if execution.device.index else None
             )
-        if arithmetic.compile:
+        if execution.compile:
             self._forward = torch.compile(self._forward, dynamic=False)  # type: ignore[assignment]
             task.objective.compile()
         self._teacher: Teacher | None = None
         if task.teacher is not None and task.objective.needs_teacher_logits:
-            self._teacher = Teacher(task.teacher, task.training, arithmetic)
+            self._teacher = Teacher(task.teacher, task.training, execution)
         self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
         self._warm: set[tuple[int, tuple[str, ...]]] = set()
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 from benchmarks.table import PAGE, RESULTS, render
-from pipeline.data import folders, shards
+from pipeline.data.sources import folders, shards
 from tests.conftest import ROOT
 from tests.data.conftest import Indexed
 

@@ -69,8 +69,8 @@ def test_an_epoch_is_compared_in_both_rows(workload):
 
 
 def test_bfloat16_is_also_compared_in_the_usual_loops_precision(workload):
-    half = replace(workload.arithmetic, autocast=torch.bfloat16)
-    result = epoch.measure(replace(workload, arithmetic=half), "resnet20", rounds=1, batches=1)
+    half = replace(workload.execution, autocast=torch.bfloat16)
+    result = epoch.measure(replace(workload, execution=half), "resnet20", rounds=1, batches=1)
     for row in result.values():
         assert set(row["ratio"]) == {*OURS, "ours, float32", "usual, its own layers"}
 
@@ -78,7 +78,7 @@ def test_bfloat16_is_also_compared_in_the_usual_loops_precision(workload):
 @needs_cuda
 def test_on_a_gpu_the_cost_of_deterministic_algorithms_is_measured(workload):
     compute = workload.params.compute
-    on_gpu = replace(workload, arithmetic=configure(compute, torch.device("cuda", 0), binary=True))
+    on_gpu = replace(workload, execution=configure(compute, torch.device("cuda", 0), binary=True))
     for row in epoch.measure(on_gpu, "resnet20", rounds=1, batches=1).values():
         assert row["ratio"]["ours, deterministic"]["wall"]["median"] > 0
     assert not torch.are_deterministic_algorithms_enabled()

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.data.indexing import write_index
-from pipeline.data.sources import load_source
+from pipeline.data.sources.indexing import write_index
+from pipeline.data.sources.registry import load_source
 from pipeline.params import Data, Streaming
 
 DEFAULTS = {

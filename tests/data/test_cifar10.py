@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import CIFAR10
 
-from pipeline.data.sources import load_source
+from pipeline.data.sources.registry import load_source
 from pipeline.errors import UserError
 
 CLASSES = [f"class {label}" for label in range(10)]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.sources import load_source
-from pipeline.data.splitting import split_source
+from pipeline.data.sources.registry import load_source
+from pipeline.data.sources.splitting import split_source
 from pipeline.errors import UserError
 
 SIZES = [(8, 8), (20, 11), (9, 31), (7, 5)]

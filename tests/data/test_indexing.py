@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.data.indexing import IMAGENET
-from pipeline.data.opening import open_prepared
+from pipeline.data.loading.dataset import open_prepared
 from pipeline.data.prepared import StreamedManifest, channel_statistics, load_manifest
+from pipeline.data.sources.indexing import IMAGENET
 from pipeline.errors import UserError
 from tests.conftest import ROOT, read_yaml, run_stage, with_overrides, write_yaml
 from tests.data.conftest import STREAMING, number_of

@@ -16,9 +16,9 @@ import torch
 from PIL import ExifTags, Image
 
 from pipeline.data.images import open_plain_jpeg
-from pipeline.data.nvjpeg import NvjpegDecoder, decode
-from pipeline.data.opening import open_prepared
-from pipeline.data.streaming import StreamedImages
+from pipeline.data.loading.dataset import open_prepared
+from pipeline.data.loading.nvjpeg import NvjpegDecoder, decode
+from pipeline.data.loading.streaming import StreamedImages
 from pipeline.errors import UserError
 from pipeline.params import Augmentation
 from tests.conftest import needs_cuda

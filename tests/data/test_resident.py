@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.data.loading.resident import ResidentBatches
 from pipeline.data.prepared import Split
-from pipeline.data.resident import ResidentBatches
 from pipeline.params import Augmentation
 from tests.conftest import needs_cuda
 

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.data.prepared import channel_statistics
-from pipeline.data.sources import load_source
-from pipeline.data.splitting import split_source
+from pipeline.data.sources.registry import load_source
+from pipeline.data.sources.splitting import split_source
 from pipeline.errors import UserError
 from tests.data.conftest import encode
 

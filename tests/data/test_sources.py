@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.digits import load as load_digits
-from pipeline.data.sources import load_source, resolve
+from pipeline.data.sources.digits import load as load_digits
+from pipeline.data.sources.registry import load_source, resolve
 from pipeline.errors import UserError
 
 

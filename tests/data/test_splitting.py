@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.data.source import Source, in_memory
-from pipeline.data.splitting import split_source, stratified_choice
+from pipeline.data.sources.base import Source, in_memory
+from pipeline.data.sources.splitting import split_source, stratified_choice
 from pipeline.errors import UserError
 
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.data import streaming
-from pipeline.data.opening import open_prepared
-from pipeline.data.streaming import _start, worker_count
+from pipeline.data.loading import streaming
+from pipeline.data.loading.dataset import open_prepared
+from pipeline.data.loading.streaming import _start, worker_count
 from pipeline.errors import UserError
 from pipeline.params import Augmentation
 from tests.conftest import ROOT
@@ -336,7 +336,7 @@ def test_a_signal_while_workers_start_waits_for_the_training():
 ABANDONED = """
 import sys, torch
 from pathlib import Path
-from pipeline.data.opening import open_prepared
+from pipeline.data.loading.dataset import open_prepared
 images = open_prepared(Path(sys.argv[1]))
 batches = images.batches("train", batch_size=1, augmentation=None, shuffle=False, seed=0,
                          device=torch.device("cpu")).batches(0)
@@ -395,7 +395,7 @@ def test_the_number_of_workers_comes_from_the_environment(monkeypatch):
 def test_a_process_kept_to_one_cpu_has_one_worker():
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from pipeline.data.streaming import worker_count; print(worker_count())"
+        "from pipeline.data.loading.streaming import worker_count; print(worker_count())"
     )
     environment = {k: v for k, v in os.environ.items() if k != "BDBNN_WORKERS"}
     command = [sys.executable, "-c", program]
@@ -405,7 +405,7 @@ def test_a_process_kept_to_one_cpu_has_one_worker():
 PROGRAM = """
 import sys, torch, torch.distributed as dist
 from pathlib import Path
-from pipeline.data.opening import open_prepared
+from pipeline.data.loading.dataset import open_prepared
 from pipeline.params import Augmentation
 from tests.data.test_streaming import numbers
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.data.loading.resident import ResidentBatches
 from pipeline.data.prepared import Split
-from pipeline.data.resident import ResidentBatches
-from pipeline.device import Arithmetic
+from pipeline.device import Execution
 from pipeline.evaluation.accuracy import bootstrap_interval, mean_loss_and_top1, score
 
-CPU = Arithmetic(
+CPU = Execution(
     device=torch.device("cpu"),
     autocast=None,
     compile=False,
@@ -104,7 +104,7 @@ def test_autocast_computes_in_its_type_and_counts_in_float32():
     model = nn.Sequential(nn.Flatten(), nn.Linear(1, 3, bias=False))
     seen = []
     model[1].register_forward_hook(lambda *call: seen.append(call[2].dtype))
-    half = Arithmetic(
+    half = Execution(
         device=torch.device("cpu"),
         autocast=torch.bfloat16,
         compile=False,

@@ -2,9 +2,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.reporting.headline import headline
 from pipeline.reporting.results import load_results
 from tests.reporting.synthetic import edit_json
+from tools.headline import headline
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ def test_one_seed_is_told(few_results: Path) -> None:
 
 
 def _command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.reporting.headline", *map(str, arguments)]
+    command = [sys.executable, "-m", "tools.headline", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

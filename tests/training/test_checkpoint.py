@@ -3,10 +3,10 @@ import os
 import pytest
 import torch
 
+from pipeline.distributed import World
 from pipeline.errors import UserError
-from pipeline.training import clean
 from pipeline.training.checkpoint import Scratch, fingerprint, read_checkpoint
-from pipeline.training.distributed import World
+from tools import clean
 
 ALONE = World(rank=0, size=1)
 

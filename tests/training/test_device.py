@@ -74,9 +74,9 @@ def test_more_processes_than_gpus(monkeypatch):
 def test_auto_takes_bfloat16_on_a_cpu_that_has_it(monkeypatch, instructions, dtype):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
     auto = compute(precision="auto", compile="auto", channels_last="auto")
-    arithmetic = configure(auto, CPU, binary=True)
-    assert not arithmetic.channels_last
-    with arithmetic.autocast_context():
+    execution = configure(auto, CPU, binary=True)
+    assert not execution.channels_last
+    with execution.autocast_context():
         assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == dtype
     assert configure(compute(precision="float32"), CPU, binary=True).autocast is None
 
@@ -94,12 +94,12 @@ def test_auto_compiles_on_the_cpu_where_there_is_a_compiler(monkeypatch):
 
 
 def test_bfloat16_and_channels_last_on_demand():
-    arithmetic = configure(compute(precision="bfloat16", channels_last="on"), CPU, binary=True)
-    model = arithmetic.place(nn.Conv2d(3, 4, 3))
+    execution = configure(compute(precision="bfloat16", channels_last="on"), CPU, binary=True)
+    model = execution.place(nn.Conv2d(3, 4, 3))
     assert model.weight.is_contiguous(memory_format=torch.channels_last)
-    with arithmetic.autocast_context():
+    with execution.autocast_context():
         assert model(torch.ones(1, 3, 8, 8)).dtype == torch.bfloat16
-    described = provenance(arithmetic)
+    described = provenance(execution)
     assert (described["precision"], described["channels_last"]) == ("bfloat16", True)
 
 
@@ -119,10 +119,10 @@ def test_threads_are_applied():
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_determinism_is_applied(monkeypatch, deterministic):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    arithmetic = configure(
+    execution = configure(
         compute(deterministic=deterministic), torch.device("cuda", 0), binary=True
     )
-    assert arithmetic.deterministic is deterministic
+    assert execution.deterministic is deterministic
     assert torch.are_deterministic_algorithms_enabled() is deterministic
     assert torch.backends.cudnn.benchmark is not deterministic
     assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) is deterministic
@@ -141,11 +141,11 @@ def test_auto_on_cuda(monkeypatch):
     device = select_device()
     assert device == torch.device("cuda", 0)
     auto = compute(precision="auto", compile="auto", channels_last="auto")
-    arithmetic = configure(auto, device, binary=True)
-    assert arithmetic.compile
-    assert arithmetic.channels_last
-    assert (arithmetic.autocast is torch.bfloat16) is torch.cuda.is_bf16_supported()
-    assert provenance(arithmetic)["device"] == torch.cuda.get_device_name(0)
+    execution = configure(auto, device, binary=True)
+    assert execution.compile
+    assert execution.channels_last
+    assert (execution.autocast is torch.bfloat16) is torch.cuda.is_bf16_supported()
+    assert provenance(execution)["device"] == torch.cuda.get_device_name(0)
 
 
 @needs_cuda

@@ -21,13 +21,13 @@ import torch
 from torch import nn
 
 from pipeline.artifacts import read_json, read_tensors, write_json, write_tensors
+from pipeline.data.loading.resident import ResidentBatches
 from pipeline.data.prepared import Split
-from pipeline.data.resident import ResidentBatches
-from pipeline.device import Arithmetic, configure, select_device
+from pipeline.device import Execution, configure, select_device
+from pipeline.distributed import World, process_group
 from pipeline.evaluation.accuracy import mean_loss_and_top1, score
 from pipeline.models.architecture import Architecture, build
 from pipeline.training.checkpoint import Scratch
-from pipeline.training.distributed import World, process_group
 from pipeline.training.interruption import Interruption
 from pipeline.training.objective import LOSSES, Objective
 from pipeline.training.trainer import Outcome, Task, Trainer
@@ -92,7 +92,7 @@ def batches(world: World, *, batch_size: int, shuffle: bool) -> ResidentBatches:
 
 
 def train(
-    model: nn.Module, teacher: nn.Module, losses: tuple, world: World, arithmetic: Arithmetic
+    model: nn.Module, teacher: nn.Module, losses: tuple, world: World, execution: Execution
 ) -> Outcome:
     """One epoch of one step, of rate 1 and without momentum: it adds minus the gradient."""
     params = tiny_params(
@@ -117,19 +117,19 @@ def train(
         validation=batches(world, batch_size=4, shuffle=False),
     )
     with Scratch(task.cell, "-".join(losses), world) as scratch:
-        return Trainer(task, arithmetic, world).run(scratch, Interruption())
+        return Trainer(task, execution, world).run(scratch, Interruption())
 
 
 def program(folder: Path) -> None:
     """What each process does."""
-    arithmetic = configure(tiny_params().compute, select_device(), binary=True)
-    with process_group(arithmetic.device) as world:
+    execution = configure(tiny_params().compute, select_device(), binary=True)
+    with process_group(execution.device) as world:
         model, teacher = without_batch_statistics(1, True), without_batch_statistics(2, False)
         before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-        trained = train(model, teacher, LOSSES, world, arithmetic)
+        trained = train(model, teacher, LOSSES, world, execution)
         step = {name: trained.last[name] - weight for name, weight in before.items()}
-        judged = score(model, batches(world, batch_size=4, shuffle=False), arithmetic, 10)
-        usual = train(resnet20(3, True), teacher, ("cross_entropy",), world, arithmetic)
+        judged = score(model, batches(world, batch_size=4, shuffle=False), execution, 10)
+        usual = train(resnet20(3, True), teacher, ("cross_entropy",), world, execution)
         if world.is_main:
             result = {
                 "size": world.size,
@@ -204,12 +204,12 @@ def test_validation_is_that_of_the_network_that_is_saved(both):
     recorded = read_json(shared / "result.json")["usual"]
     model = resnet20(3, True)
     model.load_state_dict(read_tensors(shared / "usual.safetensors"))
-    arithmetic = Arithmetic(torch.device("cpu"), None, False, False, True, True)
+    execution = Execution(torch.device("cpu"), None, False, False, True, True)
     loss = top1 = 0.0
     for rank in range(2):  # in the same shares: the loss of a single image is rounded otherwise
         share = batches(World(rank, size=2), batch_size=4, shuffle=False)
         part = sum(len(labels) for _, labels in share.batches(0)) / IMAGES
-        mean_loss, mean_top1 = mean_loss_and_top1(model, share, arithmetic)
+        mean_loss, mean_top1 = mean_loss_and_top1(model, share, execution)
         loss, top1 = loss + part * mean_loss, top1 + part * mean_top1
     assert recorded["validation_loss"] == pytest.approx(loss, rel=1e-5)
     assert recorded["validation_top1"] == round(top1 * IMAGES) / IMAGES

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.artifacts import read_json, read_tensors
-from pipeline.data.opening import open_prepared
+from pipeline.data.loading.dataset import open_prepared
 from pipeline.models.saved import load_description
 from tests.conftest import write_yaml
 from tests.training.conftest import STUDENT, TEACHER, arguments, start_stage, tiny_params

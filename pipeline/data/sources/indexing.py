@@ -19,8 +19,8 @@ from pipeline.data.crops import EvaluationCrop
 from pipeline.data.encoded import Encoded
 from pipeline.data.images import load_image
 from pipeline.data.prepared import MANIFEST, SplitName, StreamedManifest, statistics_of_counts
-from pipeline.data.source import Source, digest_of_lines
-from pipeline.data.splitting import choose
+from pipeline.data.sources.base import Source, digest_of_lines
+from pipeline.data.sources.splitting import choose
 from pipeline.errors import UserError
 from pipeline.params import Data, Streaming
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from pipeline.data.source import Source, in_memory
-from pipeline.data.splitting import stratified_choice
+from pipeline.data.sources.base import Source, in_memory
+from pipeline.data.sources.splitting import stratified_choice
 
 TEST_SHARE = 0.2
 TEST_SEED = 0

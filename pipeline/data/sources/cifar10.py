@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.source import Source, in_memory
+from pipeline.data.sources.base import Source, in_memory
 from pipeline.errors import UserError
 
 DEFAULT_FOLDER = Path("data/downloads")

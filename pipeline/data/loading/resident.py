@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.data.batches import Batches, Shares, epoch_generator
-from pipeline.data.normalization import Normalization
+from pipeline.data.loading.batches import Batches, Shares, epoch_generator
+from pipeline.data.loading.normalization import Normalization
 from pipeline.data.prepared import Split
 from pipeline.params import Augmentation
 

@@ -3,15 +3,15 @@
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.losses.targets import (
+from pipeline.models.architecture import build
+from pipeline.models.layers import regularized_convolutions
+from pipeline.targets import (
     RESNET18_LAYERS,
     WITH_TEACHER,
     WITHOUT_TEACHER,
     layer_targets,
     parse_targets,
 )
-from pipeline.models.architecture import build
-from pipeline.models.layers import regularized_convolutions
 from tests.models.test_networks import architecture
 
 NO_TEACHER, TEACHER = ("cross_entropy", "kurtosis"), ("distillation", "mimicking", "kurtosis")

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pipeline.data.batches import Batches, Shares, epoch_generator
 from pipeline.data.crops import Crop, EvaluationCrop, TrainingCrop
-from pipeline.data.decoding import Decoder, PillowDecoder, Task
 from pipeline.data.encoded import Encoded
+from pipeline.data.loading.batches import Batches, Shares, epoch_generator
+from pipeline.data.loading.decoding import Decoder, PillowDecoder, Task
+from pipeline.data.loading.normalization import Normalization
+from pipeline.data.loading.nvjpeg import NvjpegDecoder
 from pipeline.data.location import resolve
-from pipeline.data.normalization import Normalization
-from pipeline.data.nvjpeg import NvjpegDecoder
 from pipeline.data.prepared import SplitName, StreamedManifest, check_sum
 from pipeline.errors import UserError
 from pipeline.params import Augmentation

@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.data.loading.resident import ResidentBatches
 from pipeline.data.prepared import Split
-from pipeline.data.resident import ResidentBatches
 from pipeline.device import configure
 from pipeline.params import Augmentation
-from pipeline.training.teacher import Teacher
+from pipeline.training.distiller import Teacher
 from tests.training.conftest import tiny_params
 
 CPU = torch.device("cpu")

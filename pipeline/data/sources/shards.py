@@ -21,7 +21,7 @@ from PIL import Image
 from pipeline.artifacts import sha256
 from pipeline.data.encoded import Encoded, damaged, image_column, known_column
 from pipeline.data.images import load_image
-from pipeline.data.source import Samples, Source, existing_folder
+from pipeline.data.sources.base import Samples, Source, existing_folder
 from pipeline.errors import UserError
 
 LABEL_COLUMNS = ("label", "labels", "fine_label")

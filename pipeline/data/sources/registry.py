@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.data import cifar10, digits, folders, shards
 from pipeline.data.location import resolve
-from pipeline.data.source import Source
+from pipeline.data.sources import cifar10, digits, folders, shards
+from pipeline.data.sources.base import Source
 from pipeline.errors import UserError
 from pipeline.params import Data
 

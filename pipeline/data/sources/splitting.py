@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.data.prepared import Split, SplitName
-from pipeline.data.source import Samples, Source
+from pipeline.data.sources.base import Samples, Source
 from pipeline.errors import UserError
 from pipeline.params import Data
 

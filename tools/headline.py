@@ -1,4 +1,4 @@
-"""The headline table in plain text: `python -m pipeline.reporting.headline results/digits`."""
+"""The headline table in plain text: `python -m tools.headline results/digits`."""
 
 import argparse
 from pathlib import Path

@@ -13,7 +13,7 @@ from PIL import Image
 from pipeline.artifacts import sha256
 from pipeline.data.encoded import Encoded
 from pipeline.data.images import load_image
-from pipeline.data.source import Samples, Source, digest_of_lines, existing_folder
+from pipeline.data.sources.base import Samples, Source, digest_of_lines, existing_folder
 from pipeline.errors import UserError
 
 

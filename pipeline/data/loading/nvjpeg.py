@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pipeline.data.crops import Cut
-from pipeline.data.decoding import Decoder, Task
 from pipeline.data.images import load_image, open_plain_jpeg
+from pipeline.data.loading.decoding import Decoder, Task
 from pipeline.errors import UserError
 
 

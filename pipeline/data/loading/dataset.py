@@ -6,7 +6,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from pipeline.data.batches import Batches
+from pipeline.data.loading.batches import Batches
+from pipeline.data.loading.resident import ResidentBatches
 from pipeline.data.prepared import (
     Manifest,
     Prepared,
@@ -16,7 +17,6 @@ from pipeline.data.prepared import (
     load_manifest,
     load_prepared,
 )
-from pipeline.data.resident import ResidentBatches
 from pipeline.params import Augmentation
 
 
@@ -117,7 +117,7 @@ def open_prepared(folder: Path) -> Images:
     manifest = load_manifest(folder)
     if isinstance(manifest, StreamedManifest):
         # Imported here: torchvision takes seconds, which images in memory need not wait for.
-        from pipeline.data.streaming import StreamedImages  # noqa: PLC0415
+        from pipeline.data.loading.streaming import StreamedImages  # noqa: PLC0415
 
         return StreamedImages(folder, manifest)
     return ResidentImages(load_prepared(folder))

@@ -5,8 +5,8 @@ import subprocess
 import pytest
 import torch
 
-from benchmarks import repeatability
-from benchmarks.repeatability import output_hashes, run_in_clone, threads
+from tools import repeatability
+from tools.repeatability import output_hashes, run_in_clone, threads
 
 
 @pytest.mark.parametrize(("count", "said"), [(1, "1 thread(s)"), (4, "4 thread(s)")])

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from pipeline.data.batches import Batches
-from pipeline.device import Arithmetic
+from pipeline.data.loading.batches import Batches
+from pipeline.device import Execution
 
 
 class Teacher:
@@ -15,17 +15,17 @@ class Teacher:
     Args:
         network: on the device; frozen here.
         training: what the batches come from.
-        arithmetic: device and number formats.
+        execution: device and number formats.
     """
 
-    def __init__(self, network: nn.Module, training: Batches, arithmetic: Arithmetic) -> None:
+    def __init__(self, network: nn.Module, training: Batches, execution: Execution) -> None:
         self._network = network.eval().requires_grad_(False)
-        self._arithmetic = arithmetic
+        self._arithmetic = execution
         self._known: Tensor | None = None
         if not training.changes:
             batches = training.whole().batches(0)
             self._known = torch.cat([self._pass(images) for images, _ in batches])
-        elif arithmetic.compile:
+        elif execution.compile:
             self._network = torch.compile(network, dynamic=False)  # type: ignore[assignment]
 
     def logits(self, images: Tensor, positions: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""Prepared images as batches: what trainings and evaluation read."""

@@ -1,0 +1,1 @@
+"""Images as their sources hold them: what the stage prepare reads."""
