@@ -1,28 +1,85 @@
-"""What made a result: code revision, versions, hardware, execution.
+"""What a result was made with: code revision, versions, hardware, number formats, time.
 
-Nothing here differs between two runs of the same revision on the same machine (no times, no
-paths), so that results which carry it repeat to the byte.
+It is kept in `results/<table>/provenance/<run>.json`, in Git and outside of DVC, so that a run that
+gives the same bytes as before changes no hash, and the stages that follow it are skipped.
 """
 
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from pipeline.artifacts import read_json, sha256, write_json
 from pipeline.device import Execution
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = ("pipeline", ":(exclude)pipeline/reporting", "stages", ":(exclude)stages/report.py")
-"""What can change a trained network or its evaluation, as Git pathspecs."""
+TRAINING_CODE = (
+    "pipeline/artifacts.py",
+    "pipeline/data",
+    "pipeline/device.py",
+    "pipeline/distributed.py",
+    "pipeline/errors.py",
+    "pipeline/evaluation/accuracy.py",
+    "pipeline/losses",
+    "pipeline/models",
+    "pipeline/params.py",
+    "pipeline/provenance.py",
+    "pipeline/targets.py",
+    "pipeline/training",
+    "stages/arguments.py",
+    "stages/binarize.py",
+    "stages/finetune.py",
+    "stages/teacher.py",
+)
+"""Files and folders that decide the bytes of a training; dvc.yaml names the same, by a test."""
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "dvc", "safetensors")
+STARTED = datetime.now(UTC)
+
+
+def record(
+    results: Path,
+    run: str,
+    stage: Literal["training", "evaluation"],
+    execution: Execution,
+    outputs: Mapping[str, Path],
+    **more: Any,
+) -> None:
+    """Write what made `outputs` into `results/provenance/<run>.json`.
+
+    An entry that describes the same bytes already is left as it is: it names the run that made them
+    first, and running a stage again leaves the working tree clean.
+
+    Args:
+        results: Folder of the table's results.
+        run: Name of the run.
+        stage: Which part of the file to write.
+        execution: Device and number formats of this process.
+        outputs: Files that the run wrote, by the name under which their SHA-256 is recorded.
+        more: Facts about this run alone, such as the origin of weights that were read.
+    """
+    path = results / "provenance" / f"{run}.json"
+    known = read_json(path) if path.is_file() else {}
+    checksums = {name: sha256(file) for name, file in outputs.items()}
+    if known.get(stage, {}).get("outputs") == checksums:
+        return
+    entry = {
+        **provenance(execution),
+        **more,
+        "started": STARTED.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "outputs": checksums,
+    }
+    write_json(path, {**known, stage: entry})
 
 
 def provenance(execution: Execution) -> dict[str, Any]:
-    """Revision, Python and package versions, hardware and execution of this process, as JSON."""
+    """Revision, Python and package versions, hardware and number formats of this process."""
     device = execution.device
     return {
         **_revision(),
@@ -42,15 +99,17 @@ def provenance(execution: Execution) -> dict[str, Any]:
 
 
 def _revision() -> dict[str, Any]:
-    """The last commit that changed the code, and whether the code that ran is the code of HEAD.
+    """The commit of HEAD, and whether the code of trainings and evaluations is that commit's.
 
-    A later commit that leaves the code alone (results, text) gives the same answer, hence the same
-    bytes. Outside a checkout (a plain copy on a GPU machine) BDBNN_REVISION may name the revision.
+    Outside a checkout (a plain copy on a GPU machine) BDBNN_REVISION may name the revision.
     """
-    revision = _git("log", "-1", "--format=%H", "--", *CODE)
+    revision = _git("rev-parse", "HEAD")
     if not revision:
         return {"revision": os.environ.get("BDBNN_REVISION", "unknown"), "clean": None}
-    return {"revision": revision, "clean": _git("status", "--porcelain", "--", *CODE) == ""}
+    return {
+        "revision": revision,
+        "clean": _git("status", "--porcelain", "--", "pipeline", "stages") == "",
+    }
 
 
 def _git(*arguments: str) -> str | None:

@@ -4,7 +4,8 @@ reads   the prepared data, TEACHER and DISTILLER (their best epoch), STEP_ONE (i
         the sections student (of two steps: step_one, step_two), binarization, augmentation,
         network, compute and those of the LOSSES of the params
 writes  OUT/model.json, best.safetensors, last.safetensors
-        RESULTS/curves, kurtosis, timing/<name of OUT>.csv, one row per epoch (and layer)
+        RESULTS/curves, kurtosis/<name of OUT>.csv, one row per epoch (and layer)
+        RESULTS/provenance/<name of OUT>.json, unless it describes the same bytes already
 """
 
 from pathlib import Path

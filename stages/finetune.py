@@ -1,15 +1,17 @@
-"""Fine-tune the teacher with the kurtosis loss, which makes its weights bimodal.
+"""Train the full-precision network further, with the kurtosis loss or, as its control, without.
 
-reads   the prepared data, TEACHER (its best epoch) and the sections finetune, kurtosis,
-        cross_entropy, augmentation, network, compute of the params
+reads   the prepared data, TEACHER (its best epoch) and the sections finetune,
+        augmentation, network, compute and those of the LOSSES of the params
 writes  OUT/model.json, best.safetensors, last.safetensors
-        RESULTS/curves, kurtosis, timing/<name of OUT>.csv, one row per epoch (and layer)
+        RESULTS/curves, kurtosis/<name of OUT>.csv, one row per epoch (and layer)
+        RESULTS/provenance/<name of OUT>.json, unless it describes the same bytes already
 """
 
 from pathlib import Path
 
 from pipeline.errors import run
 from pipeline.params import load_params
+from pipeline.training.objective import LOSSES
 from pipeline.training.phases import Places, finetune_teacher
 from stages.arguments import training_parser
 
@@ -17,6 +19,8 @@ from stages.arguments import training_parser
 def main() -> None:
     """Entry point."""
     parser = training_parser(__doc__)
+    parser.add_argument("--row", required=True, help="name of the row")
+    parser.add_argument("--losses", required=True, nargs="+", help=f"of {', '.join(LOSSES)}")
     parser.add_argument("--teacher", type=Path, required=True, help="folder of the teacher")
     arguments = parser.parse_args()
     places = Places(arguments.data, arguments.out, arguments.results)
@@ -25,6 +29,8 @@ def main() -> None:
         places,
         arguments.network,
         arguments.seed,
+        arguments.row,
+        arguments.losses,
         arguments.teacher,
     )
 

@@ -4,7 +4,8 @@ reads   the prepared data and the sections teacher, cross_entropy, augmentation,
         the params; with --pretrained the weights that the section pretrained names, which are
         judged on validation
 writes  OUT/model.json, best.safetensors, last.safetensors
-        RESULTS/curves, kurtosis, timing/<name of OUT>.csv, one row per epoch (and layer)
+        RESULTS/curves, kurtosis/<name of OUT>.csv, one row per epoch (and layer)
+        RESULTS/provenance/<name of OUT>.json, unless it describes the same bytes already
 """
 
 from pipeline.errors import run

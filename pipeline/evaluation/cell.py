@@ -28,7 +28,7 @@ from pipeline.models.architecture import Architecture
 from pipeline.models.layers import regularized_convolutions
 from pipeline.models.saved import Description, load_trained
 from pipeline.params import Params
-from pipeline.provenance import provenance
+from pipeline.provenance import record
 from pipeline.targets import layer_targets
 
 BATCH_SIZE = 256
@@ -127,8 +127,6 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
         "reference": places.reference.name if places.reference else None,
         "architecture": architecture.model_dump(mode="json"),
         "params": description.params | {"evaluation": params.evaluation.model_dump(mode="json")},
-        "provenance": description.provenance,
-        "evaluation_provenance": provenance(execution),
         **({"debug": True} if description.debug else {}),
         "manifest": manifest.model_dump(mode="json"),
         "classes": manifest.classes,
@@ -137,8 +135,13 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
     }
     cell = "{network}-{row}-{seed}".format(**identity)
     write_tensors(places.results / "feature_maps" / f"{cell}.safetensors", maps)
-    write_json(places.results / "details" / f"{cell}.json", details)
-    write_json(places.results / f"{cell}.json", metrics)
+    outputs = {
+        "metrics": places.results / f"{cell}.json",
+        "details": places.results / "details" / f"{cell}.json",
+    }
+    write_json(outputs["details"], details)
+    write_json(outputs["metrics"], metrics)
+    record(places.results, cell, "evaluation", execution, outputs)
     return metrics
 
 

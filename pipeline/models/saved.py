@@ -34,7 +34,6 @@ class Description(Section):
     debug: bool
     """Trained with a debug switch on: no result."""
     params: dict[str, Any]
-    provenance: dict[str, Any]
     step: Literal["single", "one", "two"] = "single"
     """Of two, `one` has real weights and `two` goes on from it."""
     start: str | None = None

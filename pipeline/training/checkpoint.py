@@ -25,21 +25,19 @@ from safetensors.torch import load, save
 from pipeline.artifacts import write_bytes, write_text
 from pipeline.distributed import World
 from pipeline.errors import UserError
-from pipeline.provenance import ROOT
+from pipeline.provenance import ROOT, TRAINING_CODE
 
 KEPT = 2
 """The newest checkpoint and the one to fall back on."""
 ABANDONED = 3
 """Other fingerprints of a cell, stopped and not gone on with, whose checkpoints are kept."""
-CODE = ("pipeline/*.py", "pipeline/data/**/*.py", "pipeline/models/*.py", "pipeline/losses/*.py",
-        "pipeline/training/*.py", "pipeline/evaluation/*.py", "stages/*.py")  # fmt: skip
 
 
 def fingerprint(**inputs: Any) -> str:
     """Twelve hexadecimal digits that change with the code, the torch version or any input."""
     digest = hashlib.sha256(torch.__version__.encode())
-    for pattern in CODE:
-        for path in sorted(ROOT.glob(pattern)):
+    for name in TRAINING_CODE:
+        for path in sorted((ROOT / name).rglob("*.py")) or [ROOT / name]:
             digest.update(path.read_bytes())
     digest.update(json.dumps(inputs, sort_keys=True).encode())
     return digest.hexdigest()[:12]

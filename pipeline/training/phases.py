@@ -8,7 +8,7 @@ binarize: a binary network, with the losses of its row of the table, in one step
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 import torch
@@ -31,7 +31,7 @@ from pipeline.models.saved import (
     save_trained,
 )
 from pipeline.params import Augmentation, Binarization, Params, Phase, Student
-from pipeline.provenance import provenance
+from pipeline.provenance import record
 from pipeline.training.checkpoint import Scratch, fingerprint
 from pipeline.training.interruption import Interruption
 from pipeline.training.objective import Objective
@@ -47,7 +47,7 @@ class Places:
     out: Path
     """Folder of the trained network; its name is the cell's."""
     results: Path
-    """Folder of `curves/`, `kurtosis/` and `timing/`."""
+    """Folder of `curves/`, `kurtosis/` and `provenance/`."""
 
 
 Step = Literal["single", "one", "two"]
@@ -119,14 +119,20 @@ def train_teacher(
 
 
 def finetune_teacher(
-    params: Params, places: Places, network: str, seed: int, teacher: Path
+    params: Params,
+    places: Places,
+    network: str,
+    seed: int,
+    row: str,
+    losses: Sequence[str],
+    teacher: Path,
 ) -> None:
-    """Train the row `kurtosis` (full precision + kurtosis loss), starting from `teacher`."""
+    """Train a full-precision network further with the losses of its row, from `teacher`."""
     plan = Plan(
-        row="kurtosis",
+        row=row,
         seed=seed,
         network=network,
-        losses=("cross_entropy", "kurtosis"),
+        losses=tuple(losses),
         phase=params.finetune,
         binarization=None,
         start=teacher,
@@ -206,13 +212,13 @@ def _train(params: Params, places: Places, plan: Plan) -> None:
         execution = configure(params.compute, device, binary=plan.binarization is not None)
         with interruption.watch(), process_group(device) as world:
             images = open_prepared(places.data)
-            task, description = _task(cell, params, places, plan, images, execution, world)
+            task, description, origin = _task(cell, params, places, plan, images, execution, world)
             key = _fingerprint(plan, description, images, execution)
             with Scratch(cell, key, world) as scratch:
                 trainer = Trainer(task, execution, world)
                 outcome = trainer.judge() if plan.pretrained else trainer.run(scratch, interruption)
                 if world.is_main:
-                    _write(places, description, outcome)
+                    _write(places, description, outcome, execution, origin)
                     scratch.clear()
 
 
@@ -230,7 +236,7 @@ def _task(
     images: Images,
     execution: Execution,
     world: World,
-) -> tuple[Task, Description]:
+) -> tuple[Task, Description, dict[str, Any]]:
     if plan.network not in NETWORKS:
         raise UserError(f"--network is {plan.network!r}: allowed are {', '.join(NETWORKS)}")
     if plan.seed < 0:
@@ -247,7 +253,7 @@ def _task(
     )
     torch.manual_seed(plan.seed)
     model = build(architecture)
-    made = provenance(execution)
+    origin: dict[str, Any] = {}
     if plan.pretrained:
         statistics = manifest.mean, manifest.std
         if plan.pretrained == "download" and statistics != IMAGENET:
@@ -255,7 +261,7 @@ def _task(
                 "pretrained.weights is 'download': those weights expect images with "
                 "streaming.statistics: imagenet, these have their own"
             )
-        made |= load_pretrained(model, plan.network, plan.pretrained)
+        origin = load_pretrained(model, plan.network, plan.pretrained)
     if plan.start is not None:
         option, which = plan.first_weights
         twin = Architecture.model_fields.keys() - {"binarization"}
@@ -314,13 +320,12 @@ def _task(
             or any(load_description(path.parent).debug for path in plan.weights)
         ),
         params=params.recorded(),
-        provenance=made,
         step=plan.step,
         start=plan.start.name if plan.start and plan.step == "two" else None,
         distiller=plan.distiller.name if plan.distiller else None,
         pretrained=plan.pretrained is not None,
     )
-    return task, description
+    return task, description, origin
 
 
 def _check_same(architecture: Architecture, option: str, folder: Path, keys: Set[str]) -> None:
@@ -336,7 +341,7 @@ def _check_same(architecture: Architecture, option: str, folder: Path, keys: Set
 
 def _fingerprint(plan: Plan, description: Description, images: Images, execution: Execution) -> str:
     return fingerprint(
-        description=description.model_dump(mode="json", exclude={"provenance"}),
+        description=description.model_dump(mode="json"),
         phase=plan.phase.model_dump(),
         data=images.manifest.model_dump(mode="json"),
         weights={str(path): sha256(path) for path in sorted(plan.weights)},
@@ -345,14 +350,35 @@ def _fingerprint(plan: Plan, description: Description, images: Images, execution
     )
 
 
-def _write(places: Places, description: Description, outcome: Outcome) -> None:
+def _write(
+    places: Places,
+    description: Description,
+    outcome: Outcome,
+    execution: Execution,
+    origin: dict[str, Any],
+) -> None:
     finished = description.model_copy(
         update={"best_epoch": outcome.best_epoch, "validation_top1": outcome.validation_top1}
     )
-    for table, rows in vars(outcome.history).items():
-        if rows:
-            content = pd.DataFrame(rows)
-            if description.debug:
-                content["debug"] = True
-            write_csv(places.results / table / f"{places.out.name}.csv", content)
+    run, outputs = places.out.name, {}
+    for table in ("curves", "kurtosis"):
+        content = pd.DataFrame(getattr(outcome.history, table))
+        if description.debug:
+            content["debug"] = True
+        outputs[table] = places.results / table / f"{run}.csv"
+        write_csv(outputs[table], content)
     save_trained(places.out, finished, outcome.best, outcome.last)
+    outputs |= {which: places.out / f"{which}.safetensors" for which in ("best", "last")}
+    timing = _timing(pd.DataFrame(outcome.history.timing))
+    record(places.results, run, "training", execution, outputs, **origin, **timing)
+
+
+def _timing(epochs: pd.DataFrame) -> dict[str, float]:
+    """Seconds of all epochs, their median throughput and the peak memory; nothing for no epoch."""
+    if epochs.empty:
+        return {}
+    return {
+        "seconds": round(epochs["seconds"].sum(), 1),
+        "images_per_second": round(epochs["images_per_second"].median(), 1),
+        "peak_memory_mib": round(epochs["peak_memory_mib"].max(), 1),
+    }

@@ -1,0 +1,348 @@
+"""Accept a refactoring: show that the code computes what it computed at BASE, then say so to DVC.
+
+Short chains run with the code of BASE and with that of the working tree: all rows of the digits at
+their smallest, both steps on a few images in folders, and CIFAR-10 where its shards are. If every
+output has the same hash, and if every changed line of the code of trainings and evaluations ran,
+the hashes of the code in each dvc.lock are brought up to date, as `dvc commit` would, and
+results/accepted.csv gets a line. Otherwise nothing changes, and the exit code is 1.
+
+reads   the commit BASE, the working tree, CIFAR10_SHARDS
+writes  dvc.lock of each table, results/accepted.csv
+"""
+
+import argparse
+import ast
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from ruamel.yaml import YAML
+
+from pipeline.artifacts import sha256
+from pipeline.errors import UserError, run
+
+ROOT = Path(__file__).resolve().parents[1]
+ACCEPTED = Path("results/accepted.csv")
+UNTRACKED_OUTPUTS = ("provenance", "timing")
+"""Folders below results/<table>/ that differ from run to run."""
+CHECKED = re.compile(r"(pipeline/(?!reporting/)|stages/(?!report\.py)).*\.py")
+"""Code whose changed lines must have run."""
+
+TINY_PHASE = {"epochs": 2, "batch_size": 32}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A table made small.
+
+    Attributes:
+        name: As results/accepted.csv names it.
+        recipe: Its dvc.yaml.
+        params: Values that replace those of its params file, by section and key.
+        environment: Variables that its stages read.
+    """
+
+    name: str
+    recipe: Path
+    params: dict[str, dict[str, object]]
+    environment: dict[str, str]
+
+
+def main() -> None:
+    """Entry point of `make accept`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("base", metavar="BASE", help="revision whose results are committed")
+    parser.add_argument("--check", action="store_true", help="print the verdict and change nothing")
+    arguments = parser.parse_args()
+    os.chdir(ROOT)
+    base = revision(arguments.base)
+    with tempfile.TemporaryDirectory() as folder:
+        names, outputs = compare(base, Path(folder))
+    if not arguments.check:
+        stages = commit_code()
+        print(f"accepted: the code of {stages} stages in dvc.lock is that of the working tree")
+        write_accepted(base, names, outputs)
+
+
+def revision(name: str) -> str:
+    """The full hash of a commit.
+
+    Raises:
+        UserError: there is no such commit.
+    """
+    try:
+        return _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+    except subprocess.CalledProcessError:
+        raise UserError(f"BASE is {name!r}: no such commit in this repository") from None
+
+
+def compare(base: str, folder: Path) -> tuple[list[str], int]:
+    """Run the chains on both sides and compare their outputs.
+
+    Returns:
+        Names of the chains, and the number of outputs that are equal.
+
+    Raises:
+        UserError: an output differs, a changed line did not run, or a chain failed.
+    """
+    chains = list(_chains(folder))
+    sides = {"base": folder / "base", "tree": folder / "tree"}
+    _copy_commit(base, sides["base"])
+    _copy_tree(sides["tree"])
+    outputs: dict[str, dict[str, str]] = {}
+    for chain in chains:
+        running = {
+            name: _start(chain, side, folder / "coverage" if name == "tree" else None)
+            for name, side in sides.items()
+        }
+        for name, process in running.items():
+            output, _ = process.communicate()
+            if process.returncode:
+                raise UserError(
+                    f"chain {chain.name} failed with the code of {name}: {output.splitlines()[-1]}"
+                )
+    for name, side in sides.items():
+        outputs[name] = _outputs(side)
+    for path in sorted(outputs["base"].keys() | outputs["tree"].keys()):
+        before, after = (outputs[name].get(path, "missing") for name in ("base", "tree"))
+        if before != after:
+            raise UserError(f"{path}: differs, {before[:12]} before and {after[:12]} now")
+    count, names = len(outputs["tree"]), [chain.name for chain in chains]
+    print(f"{count} outputs of {', '.join(names)}: equal to those of {base[:12]}")
+    missed = sorted(unexecuted(base, folder / "coverage", sides["tree"]))
+    if missed:
+        shown = ", ".join(f"{path}:{line}" for path, line in missed)
+        raise UserError(f"{len(missed)} changed lines ran in no chain: {shown}")
+    return names, count
+
+
+def _chains(folder: Path) -> Iterator[Chain]:
+    phase = TINY_PHASE
+    trainings: dict[str, dict[str, object]] = {
+        "teacher": phase, "finetune": phase, "student": phase,
+        "evaluation": {"bootstrap_resamples": 50},
+    }  # fmt: skip
+    yield Chain(
+        "digits",
+        Path("dvc.yaml"),
+        {**trainings, "data": {"image_size": 8, "limit": 120}},
+        {},
+    )
+    images = folder / "images"
+    _draw_images(images)
+    short = {"epochs": 1, "batch_size": 8}
+    yield Chain(
+        "folders",
+        Path("tables/imagenette/dvc.yaml"),
+        {
+            "data": {"image_size": 32, "validation": 0.25},
+            "streaming": {"resize": 36},
+            **dict.fromkeys(("teacher", "finetune", "step_one", "step_two"), short),
+            "evaluation": {"bootstrap_resamples": 50},
+        },
+        {"IMAGENETTE": str(images)},
+    )
+    shards = os.environ.get("CIFAR10_SHARDS")
+    if shards:
+        yield Chain(
+            "cifar10",
+            Path("tables/cifar10/dvc.yaml"),
+            {**trainings, "data": {"limit": 300}},
+            {"CIFAR10_SHARDS": shards},
+        )
+
+
+def _draw_images(folder: Path) -> None:
+    """Two classes of noise as JPEG files: 12 images each to train and 4 to test."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 4)):
+        for label in ("dark", "light"):
+            place = folder / split / label
+            place.mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 200, (40, 44, 3)) + (50 if label == "light" else 0)
+                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number}.jpeg")
+
+
+def _copy_commit(base: str, side: Path) -> None:
+    side.mkdir()
+    archive = subprocess.run(["git", "archive", base], check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(side)], input=archive, check=True)
+    subprocess.run(["git", "init", "--quiet", str(side)], check=True)
+
+
+def _copy_tree(side: Path) -> None:
+    side.mkdir()
+    listed = _git("ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    present = [name for name in listed.split("\0") if name and os.path.lexists(name)]
+    subprocess.run(
+        ["tar", "-c", "--no-recursion", "--null", "-T", "-", "-f", f"{side}.tar"],
+        input="\0".join(present), text=True, check=True,
+    )  # fmt: skip
+    subprocess.run(["tar", "-x", "-C", str(side), "-f", f"{side}.tar"], check=True)
+    subprocess.run(["git", "init", "--quiet", str(side)], check=True)
+
+
+def _start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[str]:
+    """Make the table small in `side` and run its stages there."""
+    cells_path = side / chain.recipe.with_name("cells.yaml")
+    if not cells_path.is_file():
+        raise UserError(f"chain {chain.name}: {cells_path.relative_to(side)} is not there")
+    yaml = YAML()
+    cells = yaml.load(cells_path)
+    cells |= {"seeds": [1], "ablation_seeds": [1]}
+    yaml.dump(cells, cells_path)
+    params_path = side / cells["settings"]
+    params = yaml.load(params_path)
+    for section, values in chain.params.items():
+        params[section].update(values)
+    params["compute"]["threads"] = 1
+    yaml.dump(params, params_path)
+    tool = str(Path(__file__).with_name("chain.py"))
+    command = [sys.executable, tool, str(chain.recipe)]
+    if coverage:
+        source = f"--source={side / 'pipeline'},{side / 'stages'}"
+        measured = ["--parallel-mode", "--rcfile=/dev/null", f"--data-file={coverage}", source]
+        command[1:1] = ["-m", "coverage", "run", *measured]
+    environment = {
+        **os.environ,
+        **chain.environment,
+        "PYTHONPATH": str(side),
+        "BDBNN_REVISION": "short chain",
+        "BDBNN_WORKERS": "0",
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(side.with_name(f"{side.name}-dvc")),
+    }
+    return subprocess.Popen(
+        command, cwd=side, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def _outputs(side: Path) -> dict[str, str]:
+    """SHA-256 of each file that the stages wrote."""
+    files = [
+        path
+        for place in ("data", "models", "results")
+        for path in (side / place).rglob("*")
+        if path.is_file() and not set(UNTRACKED_OUTPUTS) & set(path.parts)
+    ]
+    return {path.relative_to(side).as_posix(): sha256(path) for path in files}
+
+
+def unexecuted(base: str, coverage: Path, side: Path) -> Iterator[tuple[str, int]]:
+    """Changed lines of CHECKED code, by file and number, that ran in no chain.
+
+    A line that holds no statement, such as a comment or a part of a docstring, counts as run.
+    """
+    report = coverage.with_suffix(".json")
+    tool = [sys.executable, "-m", "coverage"]
+    data = ["--rcfile=/dev/null", f"--data-file={coverage}", "--quiet"]
+    subprocess.run([*tool, "combine", *data, str(coverage.parent)], check=True)
+    subprocess.run([*tool, "json", *data, "-o", str(report)], check=True, cwd=side)
+    files = json.loads(report.read_text())["files"]
+    for path, lines in changed_lines(base).items():
+        if not CHECKED.fullmatch(path):
+            continue
+        statement_of = statements(Path(path).read_text())
+        executed = set(files.get(path, {}).get("executed_lines", ()))
+        for line in sorted(lines & statement_of.keys()):
+            if statement_of[line] not in executed:
+                yield path, line
+
+
+def changed_lines(base: str) -> dict[str, set[int]]:
+    """Numbers of the lines that the working tree adds to or changes in each file of `base`."""
+    changed: dict[str, set[int]] = {}
+    path = ""
+    for line in _git("diff", "--unified=0", "--no-color", "--no-renames", base).splitlines():
+        if line.startswith("+++ "):
+            path = line.removeprefix("+++ ").removeprefix("b/")
+        elif line.startswith("@@"):
+            start, _, count = line.split()[2].removeprefix("+").partition(",")
+            first = int(start)
+            changed.setdefault(path, set()).update(range(first, first + int(count or 1)))
+    for name in _git("ls-files", "--others", "--exclude-standard").splitlines():
+        if name.endswith(".py"):
+            changed[name] = set(range(1, len(Path(name).read_text().splitlines()) + 1))
+    return changed
+
+
+def statements(source: str) -> dict[int, int]:
+    """The first line of the innermost statement that each line of Python code belongs to.
+
+    Docstrings and other constants that stand alone are left out, as are lines of no statement.
+    """
+    found: dict[int, int] = {}
+    for node in ast.walk(ast.parse(source)):  # outer statements come before inner ones
+        if not isinstance(node, ast.stmt):
+            continue
+        constant = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+            if constant:
+                found.pop(line, None)
+            else:
+                found[line] = node.lineno
+    blank = [
+        number
+        for number, text in enumerate(source.splitlines(), start=1)
+        if not text.strip() or text.lstrip().startswith("#")
+    ]
+    return {line: first for line, first in found.items() if line not in blank}
+
+
+def commit_code() -> int:
+    """Bring the hashes of the code in every dvc.lock up to date.
+
+    Parameters, data and outputs keep the hashes they were recorded with: a stage for which these
+    have changed stays stale.
+
+    Returns:
+        The number of stages.
+    """
+    from dvc.repo import Repo  # noqa: PLC0415 -- takes a second, which a refusal need not wait for
+
+    count = 0
+    with Repo() as repo, repo.lock:
+        for stage in repo.index.stages:
+            recorded = [dep for dep in stage.deps if dep.hash_info]
+            if not recorded or stage.cmd_changed:
+                continue
+            for dep in stage.deps:
+                if str(dep).startswith(("pipeline/", "stages/")):
+                    dep.save()
+            stage.dump(update_pipeline=False)
+            count += 1
+    return count
+
+
+def write_accepted(base: str, chains: list[str], outputs: int) -> None:
+    """Append a line to results/accepted.csv."""
+    new = not ACCEPTED.exists()
+    with ACCEPTED.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(["date", "base", "parent_of_tree", "chains", "outputs"])
+        today = datetime.now(UTC).date().isoformat()
+        writer.writerow([today, base, revision("HEAD"), " ".join(chains), outputs])
+
+
+def _git(*arguments: str) -> str:
+    answer = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    return answer.stdout.rstrip("\n")
+
+
+if __name__ == "__main__":
+    run(main)
