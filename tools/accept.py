@@ -103,16 +103,7 @@ def compare(base: str, folder: Path) -> tuple[list[str], int]:
     _copy_tree(sides["tree"])
     outputs: dict[str, dict[str, str]] = {}
     for chain in chains:
-        running = {
-            name: _start(chain, side, folder / "coverage" if name == "tree" else None)
-            for name, side in sides.items()
-        }
-        for name, process in running.items():
-            output, _ = process.communicate()
-            if process.returncode:
-                raise UserError(
-                    f"chain {chain.name} failed with the code of {name}: {output.splitlines()[-1]}"
-                )
+        _run(chain, sides, folder / "coverage")
     for name, side in sides.items():
         outputs[name] = _outputs(side)
     for path in sorted(outputs["base"].keys() | outputs["tree"].keys()):
@@ -193,6 +184,24 @@ def _copy_tree(side: Path) -> None:
     )  # fmt: skip
     subprocess.run(["tar", "-x", "-C", str(side), "-f", f"{side}.tar"], check=True)
     subprocess.run(["git", "init", "--quiet", str(side)], check=True)
+
+
+def _run(chain: Chain, sides: dict[str, Path], coverage: Path) -> None:
+    """Run a chain on both sides at once; the tree's is watched by coverage."""
+    running = {
+        name: _start(chain, side, coverage if name == "tree" else None)
+        for name, side in sides.items()
+    }
+    try:
+        for name, process in running.items():
+            output, _ = process.communicate()
+            if process.returncode:
+                last = output.strip().splitlines()[-1]
+                raise UserError(f"chain {chain.name} failed with the code of {name}: {last}")
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
 
 
 def _start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[str]:
