@@ -142,8 +142,8 @@ class OurLoop:
         self.task = Task(
             cell="benchmark",
             model=student,
-            teacher=teacher if row == "complete" else None,
-            objective=Objective(losses, workload.params, student, teacher),
+            distiller=teacher if row == "complete" else None,
+            objective=Objective(losses, workload.params, student, mimicked=teacher),
             phase=workload.params.student,
             params=workload.params.model_copy(update={"debug": debug}),
             training=training,

@@ -293,8 +293,8 @@ def _task(
     task = Task(
         cell=cell,
         model=model,
-        teacher=distiller,
-        objective=Objective(plan.losses, params, model, teacher),
+        distiller=distiller if "distillation" in plan.losses else None,
+        objective=Objective(plan.losses, params, model, mimicked=teacher),
         phase=plan.phase,
         params=params,
         training=training,

@@ -109,8 +109,8 @@ def train(
     task = Task(
         cell=f"digits/{type(model).__name__}",
         model=model,
-        teacher=teacher,
-        objective=Objective(losses, params, model, teacher),
+        distiller=teacher,
+        objective=Objective(losses, params, model, mimicked=teacher),
         phase=params.student,
         params=params,
         training=batches(world, batch_size=IMAGES, shuffle=True),
