@@ -11,10 +11,9 @@ from pipeline.losses.distillation import distillation_loss
 from pipeline.losses.kurtosis import kurtosis_loss
 from pipeline.losses.mimicking import Prepared, mimicking_loss, pair_by_rank, prepare_teacher
 from pipeline.models.layers import mimicked_convolutions, regularized_convolutions
+from pipeline.names import LOSSES
 from pipeline.params import Params
 from pipeline.targets import layer_targets
-
-LOSSES = ("cross_entropy", "kurtosis", "distillation", "mimicking")
 
 
 class Objective:
@@ -23,7 +22,7 @@ class Objective:
     Source: released code; the weights are `params.<loss>.weight`.
 
     Args:
-        losses: Which of LOSSES take part.
+        losses: names out of `LOSSES`.
         params: Weights and settings of the losses.
         model: The network in training, on its device; its parameters are read at each call.
         mimicked: Trained network on the same device whose weights `mimicking` needs, with the

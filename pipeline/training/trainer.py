@@ -27,11 +27,12 @@ from pipeline.losses.kurtosis import kurtosis
 from pipeline.models.binary import ede_schedule, set_ede
 from pipeline.models.layers import binary_convolutions, regularized_convolutions
 from pipeline.models.saved import State, load_state
+from pipeline.names import LOSSES
 from pipeline.params import Params, Phase
 from pipeline.training.checkpoint import Scratch, read_checkpoint
 from pipeline.training.distiller import Distiller
 from pipeline.training.interruption import EXIT_CODE, Interruption
-from pipeline.training.objective import LOSSES, Objective
+from pipeline.training.objective import Objective
 from pipeline.training.optimizer import make_optimizer
 from pipeline.training.progress import Progress
 from pipeline.training.schedule import learning_rate

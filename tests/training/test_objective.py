@@ -7,9 +7,11 @@ from torch.nn import functional as F
 
 from pipeline.errors import UserError
 from pipeline.losses.kurtosis import kurtosis
-from pipeline.models.architecture import Architecture, build
+from pipeline.models.architecture import Architecture
 from pipeline.models.layers import mimicked_convolutions, regularized_convolutions
-from pipeline.training.objective import LOSSES, Objective
+from pipeline.models.registry import build
+from pipeline.names import LOSSES
+from pipeline.training.objective import Objective
 from tests.training.conftest import tiny_params
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -2.0]])
