@@ -19,11 +19,13 @@ from pipeline.data.sources.registry import load_source
 from pipeline.data.sources.splitting import split_source
 from pipeline.device import Execution
 from pipeline.distributed import World
-from pipeline.models.architecture import Architecture, build
+from pipeline.models.architecture import Architecture
 from pipeline.models.binary import ede_schedule, set_ede
+from pipeline.models.registry import build
+from pipeline.names import LOSSES
 from pipeline.params import Data, Debug, Params
 from pipeline.training.interruption import Interruption
-from pipeline.training.objective import LOSSES, Objective
+from pipeline.training.objective import Objective
 from pipeline.training.trainer import Task, Trainer
 
 Network = Literal["resnet20", "resnet18"]
@@ -142,8 +144,8 @@ class OurLoop:
         self.task = Task(
             cell="benchmark",
             model=student,
-            teacher=teacher if row == "complete" else None,
-            objective=Objective(losses, workload.params, student, teacher),
+            distiller=teacher if row == "complete" else None,
+            objective=Objective(losses, workload.params, student, mimicked=teacher),
             phase=workload.params.student,
             params=workload.params.model_copy(update={"debug": debug}),
             training=training,

@@ -11,8 +11,8 @@ writes  OUT/model.json, best.safetensors, last.safetensors
 from pathlib import Path
 
 from pipeline.errors import run
+from pipeline.names import LOSSES
 from pipeline.params import load_params
-from pipeline.training.objective import LOSSES
 from pipeline.training.phases import Places, binarize_student
 from stages.arguments import training_parser
 

@@ -12,8 +12,8 @@ import yaml
 from torch.distributed.run import parse_args
 
 from pipeline.errors import UserError, run
+from pipeline.names import LOSSES
 from pipeline.params import load_params
-from pipeline.training.objective import LOSSES
 from tests.clone import Clone
 from tests.conftest import ROOT, read_yaml, stage_command
 

@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.models.architecture import build
 from pipeline.models.layers import regularized_convolutions
+from pipeline.models.registry import build
 from pipeline.targets import (
     RESNET18_LAYERS,
     WITH_TEACHER,

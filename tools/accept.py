@@ -19,7 +19,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,7 +54,7 @@ class Chain:
 
     name: str
     recipe: Path
-    params: dict[str, dict[str, object]]
+    params: Mapping[str, Mapping[str, object]]
     environment: dict[str, str]
 
 
@@ -121,7 +121,7 @@ def compare(base: str, folder: Path) -> tuple[list[str], int]:
 
 def _chains(folder: Path) -> Iterator[Chain]:
     phase = TINY_PHASE
-    trainings: dict[str, dict[str, object]] = {
+    trainings: dict[str, Mapping[str, object]] = {
         "teacher": phase, "finetune": phase, "student": phase,
         "evaluation": {"bootstrap_resamples": 50},
     }  # fmt: skip

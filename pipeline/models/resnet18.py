@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.models.architecture import Architecture
 from pipeline.models.binary import convolution
 from pipeline.models.layers import initialize
 from pipeline.params import Binarization
@@ -54,31 +55,22 @@ class ResNet18(nn.Module):
     and no activation behind it, skips around pairs of convolutions. First convolution, batch norms
     and classifier are real. 555.4 million multiply-accumulates for one 32x32 image.
 
-    Args:
-        classes: number of logits.
-        channels: of the images.
-        binarization: how the 3x3 convolutions but the first are quantized; None for none.
-        downsample: how the 1x1 convolutions of the skips are; None keeps them real (IR-Net), RBNN
-            makes them binary.
+    `binarization` quantizes the 3x3 convolutions but the first. The 1x1 convolutions of the skips
+    stay real (`downsample: real`, IR-Net) or are quantized too (`binary`, RBNN).
     """
 
-    def __init__(
-        self,
-        *,
-        classes: int,
-        channels: int,
-        binarization: Binarization | None,
-        downsample: Binarization | None,
-    ) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.conv1 = convolution(channels, WIDTHS[0], 3, binarization=None)
+        binarization = architecture.binarization
+        downsample = binarization if architecture.downsample == "binary" else None
+        self.conv1 = convolution(architecture.channels, WIDTHS[0], 3, binarization=None)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         self.layer1 = _stage(WIDTHS[0], WIDTHS[0], 1, binarization, downsample)
         self.layer2 = _stage(WIDTHS[0], WIDTHS[1], 2, binarization, downsample)
         self.layer3 = _stage(WIDTHS[1], WIDTHS[2], 2, binarization, downsample)
         self.layer4 = _stage(WIDTHS[2], WIDTHS[3], 2, binarization, downsample)
         self.bn2 = nn.BatchNorm1d(WIDTHS[3])
-        self.linear = nn.Linear(WIDTHS[3], classes)
+        self.linear = nn.Linear(WIDTHS[3], architecture.classes)
         initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:

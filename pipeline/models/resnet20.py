@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.models.architecture import Architecture
 from pipeline.models.binary import convolution
 from pipeline.models.layers import initialize
 from pipeline.params import Binarization
@@ -66,17 +67,16 @@ class ResNet20(nn.Module):
     classifier are real. 269,850 parameters for ten classes of colour images.
     """
 
-    def __init__(
-        self, *, classes: int, channels: int, bireal: bool, binarization: Binarization | None
-    ) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.conv1 = convolution(channels, WIDTHS[0], 3, binarization=None)
+        bireal, binarization = architecture.block == "bireal", architecture.binarization
+        self.conv1 = convolution(architecture.channels, WIDTHS[0], 3, binarization=None)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         self.layer1 = _stage(WIDTHS[0], WIDTHS[0], 1, bireal, binarization)
         self.layer2 = _stage(WIDTHS[0], WIDTHS[1], 2, bireal, binarization)
         self.layer3 = _stage(WIDTHS[1], WIDTHS[2], 2, bireal, binarization)
         self.bn2 = nn.BatchNorm1d(WIDTHS[2])
-        self.linear = nn.Linear(WIDTHS[2], classes)
+        self.linear = nn.Linear(WIDTHS[2], architecture.classes)
         initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:

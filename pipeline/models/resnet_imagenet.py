@@ -5,6 +5,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.models.architecture import Architecture
 from pipeline.models.binary import convolution
 from pipeline.models.layers import initialize
 from pipeline.models.react import ChannelShift, RPReLU
@@ -80,30 +81,20 @@ class ImageNetResNet(nn.Module):
 
     Args:
         depth: convolutions outside the skips, and the classifier.
-        classes: number of logits.
-        channels: of the images.
-        react: the blocks' form, `react` or `bireal`.
-        binarization: how the 3x3 convolutions are quantized; None for none.
+        architecture: its `binarization` quantizes the 3x3 convolutions.
     """
 
-    def __init__(
-        self,
-        depth: Literal[18, 34],
-        *,
-        classes: int,
-        channels: int,
-        react: bool,
-        binarization: Binarization | None,
-    ) -> None:
+    def __init__(self, depth: Literal[18, 34], architecture: Architecture) -> None:
         super().__init__()
-        self.conv1 = convolution(channels, WIDTHS[0], 7, stride=2, binarization=None)
+        react, binarization = architecture.block == "react", architecture.binarization
+        self.conv1 = convolution(architecture.channels, WIDTHS[0], 7, stride=2, binarization=None)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         first, second, third, fourth = BLOCKS[depth]
         self.layer1 = _stage(first, WIDTHS[0], WIDTHS[0], 1, react, binarization)
         self.layer2 = _stage(second, WIDTHS[0], WIDTHS[1], 2, react, binarization)
         self.layer3 = _stage(third, WIDTHS[1], WIDTHS[2], 2, react, binarization)
         self.layer4 = _stage(fourth, WIDTHS[2], WIDTHS[3], 2, react, binarization)
-        self.fc = nn.Linear(WIDTHS[3], classes)
+        self.fc = nn.Linear(WIDTHS[3], architecture.classes)
         initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:

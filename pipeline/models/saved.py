@@ -10,7 +10,8 @@ from torch import nn
 
 from pipeline.artifacts import atomic_folder, read_json, read_tensors, write_json, write_tensors
 from pipeline.errors import UserError
-from pipeline.models.architecture import Architecture, build
+from pipeline.models.architecture import Architecture
+from pipeline.models.registry import build
 from pipeline.params import Section
 
 State = dict[str, torch.Tensor]

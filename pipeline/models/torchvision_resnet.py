@@ -5,14 +5,12 @@ from typing import Literal
 from torch import nn
 
 from pipeline.errors import UserError
-from pipeline.params import Binarization
+from pipeline.models.architecture import Architecture
 
 CHANNELS = 3
 
 
-def torchvision_resnet(
-    depth: Literal[18, 34], *, classes: int, channels: int, binarization: Binarization | None
-) -> nn.Module:
+def torchvision_resnet(depth: Literal[18, 34], architecture: Architecture) -> nn.Module:
     """The network of torchvision (arXiv 1512.03385), with random weights drawn as it does.
 
     Names of convolutions, batch norms and classifier are those of `ImageNetResNet`, so that layers
@@ -20,21 +18,21 @@ def torchvision_resnet(
 
     Args:
         depth: 18 or 34.
-        classes: number of logits.
-        channels: of the images, 3.
-        binarization: must be None.
+        architecture: has 3 channels and no `binarization`.
 
     Raises:
         UserError: the images have no three channels, or a binary network is asked for.
     """
-    name = f"torchvision_resnet{depth}"
-    if binarization is not None:
+    if architecture.binarization is not None:
         raise UserError(
-            f"--network is {name!r}: it has no binary form; imagenet_resnet{depth} has one"
+            f"network: torchvision_resnet{depth} has no binary form; imagenet_resnet{depth} has one"
         )
-    if channels != CHANNELS:
-        raise UserError(f"--network is {name!r}: it needs images of 3 channels, found {channels}")
+    if architecture.channels != CHANNELS:
+        raise UserError(
+            f"network: torchvision_resnet{depth} needs images of {CHANNELS} channels, found "
+            f"{architecture.channels}"
+        )
     # Imported here: torchvision takes seconds, which the other networks need not wait for.
     from torchvision.models import get_model  # noqa: PLC0415
 
-    return get_model(f"resnet{depth}", num_classes=classes)
+    return get_model(f"resnet{depth}", num_classes=architecture.classes)

@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.models.architecture import Architecture
 from pipeline.models.binary import convolution
 from pipeline.models.layers import initialize
-from pipeline.params import Binarization
 
 SMALLEST_IMAGE = 8
 """Pixels; three poolings leave one of them."""
@@ -23,15 +23,14 @@ class VggSmall(nn.Module):
         UserError: the images are smaller than 8 pixels.
     """
 
-    def __init__(
-        self, *, classes: int, channels: int, image_size: int, binarization: Binarization | None
-    ) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
+        image_size, binarization = architecture.image_size, architecture.binarization
         if image_size < SMALLEST_IMAGE:
             raise UserError(
                 f"data.image_size is {image_size}: vgg_small needs at least {SMALLEST_IMAGE}"
             )
-        self.conv1 = convolution(channels, 128, 3, binarization=None)
+        self.conv1 = convolution(architecture.channels, 128, 3, binarization=None)
         self.bn1 = nn.BatchNorm2d(128)
         self.conv2 = convolution(128, 128, 3, binarization=binarization)
         self.bn2 = nn.BatchNorm2d(128)
@@ -43,7 +42,7 @@ class VggSmall(nn.Module):
         self.bn5 = nn.BatchNorm2d(512)
         self.conv6 = convolution(512, 512, 3, binarization=binarization)
         self.bn6 = nn.BatchNorm2d(512)
-        self.linear = nn.Linear(512 * (image_size // 8) ** 2, classes)
+        self.linear = nn.Linear(512 * (image_size // 8) ** 2, architecture.classes)
         initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.names import LOSSES
 from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.sources import Choice, FileNote, note_on
 from pipeline.reporting.tables import Table
 
-LOSSES = ("cross_entropy", "kurtosis", "distillation", "mimicking")
 UNUSED = "not used by any row that was run"
 LONG = 20
 """A longer list is shown by its first entries and their number."""

@@ -14,7 +14,8 @@ from safetensors.numpy import load as load_tensors
 
 from pipeline.artifacts import read_json
 from pipeline.errors import UserError
-from pipeline.reporting.rows import NETWORKS, ROWS, Row, row_named
+from pipeline.names import NETWORKS
+from pipeline.reporting.rows import ROWS, Row, row_named
 
 UnitShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]

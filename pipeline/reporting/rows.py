@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.errors import UserError
+from pipeline.names import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,6 @@ COMPARISONS = (
     Comparison("complete", "binary-mimicking", "kurtosis loss, and the kurtosis-tuned teacher"),
     Comparison("complete", "binary", "all of it"),
 )
-
-NETWORKS = {
-    "resnet20": "ResNet-20",
-    "resnet18": "ResNet-18",
-    "vgg_small": "VGG-Small",
-    "imagenet_resnet18": "ResNet-18 (7x7 stem)",
-    "imagenet_resnet34": "ResNet-34 (7x7 stem)",
-    "torchvision_resnet18": "ResNet-18 (torchvision)",
-    "torchvision_resnet34": "ResNet-34 (torchvision)",
-}
-"""Names of the networks. What has a 7x7 stem is made for ImageNet, whatever it is trained on."""
 
 
 def row_named(name: str) -> Row:

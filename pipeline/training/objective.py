@@ -11,10 +11,9 @@ from pipeline.losses.distillation import distillation_loss
 from pipeline.losses.kurtosis import kurtosis_loss
 from pipeline.losses.mimicking import Prepared, mimicking_loss, pair_by_rank, prepare_teacher
 from pipeline.models.layers import mimicked_convolutions, regularized_convolutions
+from pipeline.names import LOSSES
 from pipeline.params import Params
 from pipeline.targets import layer_targets
-
-LOSSES = ("cross_entropy", "kurtosis", "distillation", "mimicking")
 
 
 class Objective:
@@ -23,26 +22,28 @@ class Objective:
     Source: released code; the weights are `params.<loss>.weight`.
 
     Args:
-        losses: Which of LOSSES take part.
+        losses: names out of `LOSSES`.
         params: Weights and settings of the losses.
         model: The network in training, on its device; its parameters are read at each call.
-        teacher: Trained network on the same device; needed by `distillation` and `mimicking`, for
-            the latter with the topology of `model`.
+        mimicked: Trained network on the same device whose weights `mimicking` needs, with the
+            topology of `model`.
 
     Raises:
-        UserError: a loss is unknown, lacks its teacher, its layers do not pair, or no loss looks at
-            the logits.
+        UserError: there is nothing to mimic, its layers do not pair, or no loss looks at the
+            logits.
     """
 
     def __init__(
-        self, losses: Sequence[str], params: Params, model: nn.Module, teacher: nn.Module | None
+        self,
+        losses: Sequence[str],
+        params: Params,
+        model: nn.Module,
+        *,
+        mimicked: nn.Module | None = None,
     ) -> None:
-        for name in losses:
-            if name not in LOSSES:
-                raise UserError(f"--losses has {name!r}: allowed are {', '.join(LOSSES)}")
         if not {"cross_entropy", "distillation"} & set(losses):
             raise UserError(
-                f"--losses is {' '.join(losses)}: needs cross_entropy or distillation, "
+                f"losses: {' '.join(losses)}: needs cross_entropy or distillation, "
                 "the others do not look at the images"
             )
         self.losses = tuple(name for name in LOSSES if name in losses)
@@ -56,39 +57,19 @@ class Objective:
             targets = layer_targets(params.kurtosis.target, list(regularized), losses)
             self.targets = dict(zip(regularized, targets, strict=True))
             self._targets = self._regularized[0].new_tensor(targets)
-        if teacher is None:
-            for name in ("distillation", "mimicking"):
-                if name in losses:
-                    raise UserError(f"--losses has {name!r}, which needs a --teacher")
-        elif "mimicking" in losses:
-            student, source = mimicked_convolutions(model), mimicked_convolutions(teacher)
-            for name in sorted(student.keys() | source.keys()):
-                shapes = [
-                    tuple(side[name].weight.shape) if name in side else "nothing"
-                    for side in (student, source)
-                ]
-                if shapes[0] != shapes[1]:
-                    raise UserError(
-                        f"mimicking pairs layers by name: {name} is {shapes[0]} in the student, "
-                        f"{shapes[1]} in the teacher"
-                    )
-            self._mimicking = [layer.weight for layer in student.values()]
+        if "mimicking" in losses:
+            if mimicked is None:
+                raise UserError("losses: mimicking needs a teacher, there is none")
+            self._mimicking, teacher = _paired_weights(model, mimicked)
             self._pairing_epoch: int | None = None
             self._pairing_age = 0
             self._mimicked = prepare_teacher(
-                [source[name].weight for name in student],
-                params.mimicking.form,
-                params.mimicking.temperature,
+                teacher, params.mimicking.form, params.mimicking.temperature
             )
 
     def compile(self) -> None:
         """Let torch.compile fuse the losses of the weights, all layers together."""
         self._of_weights = torch.compile(self._terms_of_weights, dynamic=False)
-
-    @property
-    def needs_teacher_logits(self) -> bool:
-        """Whether each batch must also pass through the teacher."""
-        return "distillation" in self.losses
 
     def active(self, epoch: int) -> tuple[str, ...]:
         """The losses that take part in 0-based `epoch`."""
@@ -99,7 +80,7 @@ class Objective:
         self,
         logits: torch.Tensor,
         labels: torch.Tensor,
-        teacher_logits: torch.Tensor | None,
+        distiller_logits: torch.Tensor | None,
         relative_size: float,
         epoch: int,
     ) -> dict[str, torch.Tensor]:
@@ -108,13 +89,16 @@ class Objective:
         Args:
             logits: float32 (B, classes) of this process's images.
             labels: int64 (B,).
-            teacher_logits: float32 (B, classes); needed by `distillation`.
+            distiller_logits: float32 (B, classes); needed by `distillation`.
             relative_size: images of this process over the mean of all processes; the losses of the
                 images are times this, so that their mean over processes is that over the images.
             epoch: of the training.
 
         Returns:
             0-d tensors.
+
+        Raises:
+            UserError: `distillation` takes part, but there are no `distiller_logits`.
         """
         active = self.active(epoch)
         terms = self._of_weights(
@@ -123,9 +107,10 @@ class Objective:
         if "cross_entropy" in active:
             terms["cross_entropy"] = relative_size * F.cross_entropy(logits, labels)
         if "distillation" in active:
-            assert teacher_logits is not None
+            if distiller_logits is None:
+                raise UserError("losses: distillation needs a distiller, there is none")
             temperature = self._params.distillation.temperature
-            distilled = distillation_loss(logits, teacher_logits, temperature)
+            distilled = distillation_loss(logits, distiller_logits, temperature)
             terms["distillation"] = relative_size * distilled
         return {name: terms[name] for name in active}
 
@@ -161,3 +146,25 @@ class Objective:
     def total(self, terms: dict[str, torch.Tensor]) -> torch.Tensor:
         """Weighted sum of `terms`, 0-d."""
         return torch.stack([self._weights[name] * term for name, term in terms.items()]).sum()
+
+
+def _paired_weights(
+    student: nn.Module, teacher: nn.Module
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Weights of the mimicked convolutions of both networks, in the student's module order.
+
+    Raises:
+        UserError: names or shapes differ; the first difference is named.
+    """
+    layers, source = mimicked_convolutions(student), mimicked_convolutions(teacher)
+    for name in sorted(layers.keys() | source.keys()):
+        found, wanted = (
+            tuple(side[name].weight.shape) if name in side else "nothing"
+            for side in (layers, source)
+        )
+        if found != wanted:
+            raise UserError(
+                f"mimicking pairs layers by name: {name} is {found} in the student, "
+                f"{wanted} in the teacher"
+            )
+    return [layer.weight for layer in layers.values()], [source[name].weight for name in layers]

@@ -21,8 +21,9 @@ from pipeline.data.sources.indexing import IMAGENET
 from pipeline.device import Execution, configure, select_device, within_gpu_memory
 from pipeline.distributed import World, process_group
 from pipeline.errors import UserError
-from pipeline.models.architecture import NETWORKS, Architecture, build
+from pipeline.models.architecture import Architecture
 from pipeline.models.pretrained import PREFIX, load_pretrained
+from pipeline.models.registry import build
 from pipeline.models.saved import (
     DESCRIPTION,
     Description,
@@ -237,13 +238,9 @@ def _task(
     execution: Execution,
     world: World,
 ) -> tuple[Task, Description, dict[str, Any]]:
-    if plan.network not in NETWORKS:
-        raise UserError(f"--network is {plan.network!r}: allowed are {', '.join(NETWORKS)}")
-    if plan.seed < 0:
-        raise UserError(f"--seed is {plan.seed}: must be 0 or more")
     manifest = images.manifest
     architecture = Architecture(
-        network=plan.network,  # type: ignore[arg-type]
+        network=plan.network,
         classes=len(manifest.classes),
         channels=manifest.channels,
         image_size=manifest.image_size,
@@ -299,8 +296,8 @@ def _task(
     task = Task(
         cell=cell,
         model=model,
-        teacher=distiller,
-        objective=Objective(plan.losses, params, model, teacher),
+        distiller=distiller if "distillation" in plan.losses else None,
+        objective=Objective(plan.losses, params, model, mimicked=teacher),
         phase=plan.phase,
         params=params,
         training=training,

@@ -27,18 +27,18 @@ from pipeline.losses.kurtosis import kurtosis
 from pipeline.models.binary import ede_schedule, set_ede
 from pipeline.models.layers import binary_convolutions, regularized_convolutions
 from pipeline.models.saved import State, load_state
+from pipeline.names import LOSSES
 from pipeline.params import Params, Phase
 from pipeline.training.checkpoint import Scratch, read_checkpoint
-from pipeline.training.distiller import Teacher
-from pipeline.training.energy import energy_joules, joules_since
+from pipeline.training.distiller import Distiller
 from pipeline.training.interruption import EXIT_CODE, Interruption
-from pipeline.training.objective import LOSSES, Objective
+from pipeline.training.objective import Objective
 from pipeline.training.optimizer import make_optimizer
 from pipeline.training.progress import Progress
 from pipeline.training.schedule import learning_rate
 
 Row = dict[str, Any]
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]
+Batch = tuple[tuple[torch.Tensor, torch.Tensor], int]
 
 ASK_EVERY = 16
 """Steps between two times that several processes ask each other whether to stop: asking waits for
@@ -71,9 +71,9 @@ class Task:
 
     cell: str
     model: nn.Module
-    """On the device, as is the teacher."""
-    teacher: nn.Module | None
-    """Frozen; its logits are distilled if the objective asks for them."""
+    """On the device, as is the distiller."""
+    distiller: nn.Module | None
+    """Trained network whose logits are distilled."""
     objective: Objective
     phase: Phase
     params: Params
@@ -92,7 +92,7 @@ class Trainer:
 
     def __init__(self, task: Task, execution: Execution, world: World) -> None:
         self._task = task
-        self._arithmetic = execution
+        self._execution = execution
         self._world = world
         self._model = task.model
         self._optimizer = make_optimizer(task.phase, self._model, fused=execution.fused_optimizer)
@@ -104,9 +104,7 @@ class Trainer:
         if execution.compile:
             self._forward = torch.compile(self._forward, dynamic=False)  # type: ignore[assignment]
             task.objective.compile()
-        self._teacher: Teacher | None = None
-        if task.teacher is not None and task.objective.needs_teacher_logits:
-            self._teacher = Teacher(task.teacher, task.training, execution)
+        self._distiller = Distiller(task.distiller, execution) if task.distiller else None
         self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
         self._warm: set[tuple[int, tuple[str, ...]]] = set()
 
@@ -124,7 +122,7 @@ class Trainer:
             signs, previous = self._signs(), signs
             row["sign_flips"] = _share_changed(previous, signs)
             self._world.share_buffers(self._model)
-            loss, top1 = mean_loss_and_top1(self._model, self._task.validation, self._arithmetic)
+            loss, top1 = mean_loss_and_top1(self._model, self._task.validation, self._execution)
             if not math.isfinite(loss):
                 raise UserError(
                     f"{self._task.cell}: the validation loss is {loss:g} after epoch {epoch + 1}; "
@@ -143,7 +141,7 @@ class Trainer:
 
     def judge(self) -> Outcome:
         """The network as it is, judged on validation: one row of the curves, epoch 0."""
-        loss, top1 = mean_loss_and_top1(self._model, self._task.validation, self._arithmetic)
+        loss, top1 = mean_loss_and_top1(self._model, self._task.validation, self._execution)
         columns = ("learning_rate", "ede_t", "ede_k", "loss", *LOSSES, "train_top1", "sign_flips")
         row = {"epoch": 0} | dict.fromkeys(columns)
         row |= {"validation_loss": loss, "validation_top1": top1}
@@ -152,7 +150,7 @@ class Trainer:
 
     def _restore(self, scratch: Scratch) -> tuple[Outcome, int]:
         saved = scratch.newest() if self._world.is_main else None
-        saved = self._world.broadcast(saved, self._arithmetic.device)
+        saved = self._world.broadcast(saved, self._execution.device)
         if saved is None:
             return Outcome({}, {}, 0, 0.0, History(kurtosis=self._kurtosis(0))), 0
         tensors, state = read_checkpoint(saved)
@@ -192,7 +190,7 @@ class Trainer:
             UserError: the loss is not finite.
             SystemExit: `interruption` was requested.
         """
-        task, device = self._task, self._arithmetic.device
+        task, device = self._task, self._execution.device
         rate = learning_rate(task.phase, epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -207,7 +205,6 @@ class Trainer:
         sums = torch.zeros(len(names), dtype=torch.float64, device=device)
         steps: list[torch.Tensor] = []
         images, warm_up, warm_images = 0, 0.0, 0
-        joules = energy_joules(device) if self._world.size == 1 else None
         started = time.perf_counter()
         count = task.params.debug.batches or len(task.training)
         bar = self._progress.bar(
@@ -216,12 +213,12 @@ class Trainer:
             epoch,
             next(task.training.sizes()),
         )
-        for inputs, labels, positions, size in bar:
+        for (inputs, labels), size in bar:
             is_first = (size, names) not in self._warm  # then torch.compile compiles
             before = self._now() if is_first else 0.0
             relative_size = len(labels) * self._world.size / size
-            taught = self._teacher.logits(inputs, positions) if self._teacher else None
-            values = self._step(inputs, labels, taught, relative_size, epoch)
+            distilled = self._distiller.logits(inputs) if self._distiller else None
+            values = self._step(inputs, labels, distilled, relative_size, epoch)
             steps.append(torch.stack([values[name] for name in names]))
             sums += steps[-1]
             images += len(labels)
@@ -253,28 +250,27 @@ class Trainer:
             "warm_up_seconds": warm_up,
             "images_per_second": (images - warm_images) / (seconds - warm_up),
             "peak_memory_mib": _peak_memory(device),
-            "energy_joules": joules_since(joules, device),
         }
         return row, timing
 
     def _now(self) -> float:
         """Seconds of the clock when the device has done what it was given."""
-        if self._arithmetic.device.type == "cuda":
-            torch.cuda.synchronize(self._arithmetic.device)
+        if self._execution.device.type == "cuda":
+            torch.cuda.synchronize(self._execution.device)
         return time.perf_counter()
 
     def _step(
         self,
         inputs: torch.Tensor,
         labels: torch.Tensor,
-        teacher_logits: torch.Tensor | None,
+        distiller_logits: torch.Tensor | None,
         relative_size: float,
         epoch: int,
     ) -> State:
         task = self._task
-        with self._arithmetic.autocast_context():
+        with self._execution.autocast_context():
             logits = self._forward(inputs)
-        terms = task.objective.terms(logits.float(), labels, teacher_logits, relative_size, epoch)
+        terms = task.objective.terms(logits.float(), labels, distiller_logits, relative_size, epoch)
         loss = task.objective.total(terms)
         self._optimizer.zero_grad()
         loss.backward()
@@ -334,16 +330,14 @@ class Trainer:
 
 
 def _limited(training: Batches, epoch: int, count: int, overfit_one_batch: bool) -> Iterator[Batch]:
-    """What `_batches` gives, as the debug switches leave it."""
+    """Batches and the images of each over all processes, as the debug switches leave them."""
     if overfit_one_batch:
         return itertools.repeat(next(_batches(training, 0)), count)
     return itertools.islice(_batches(training, epoch), count)
 
 
 def _batches(training: Batches, epoch: int) -> Iterator[Batch]:
-    """Images, labels and positions in the split of this process's share; images in all shares."""
-    parts = zip(training.batches(epoch), training.positions(epoch), training.sizes(), strict=True)
-    return ((*batch, positions, size) for batch, positions, size in parts)
+    return zip(training.batches(epoch), training.sizes(), strict=True)
 
 
 def _merit(row: Row) -> tuple[float, float]:

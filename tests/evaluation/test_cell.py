@@ -11,7 +11,8 @@ from pipeline.data.prepared import load_prepared
 from pipeline.device import configure
 from pipeline.errors import UserError
 from pipeline.evaluation.cell import Places, evaluate_cell
-from pipeline.models.architecture import Architecture, build
+from pipeline.models.architecture import Architecture
+from pipeline.models.registry import build
 from pipeline.models.saved import Description, save_trained
 from pipeline.params import load_params
 from pipeline.provenance import provenance

@@ -2,8 +2,9 @@ import pytest
 from torch import nn
 
 from pipeline.evaluation.cost import cost
-from pipeline.models.architecture import Architecture, build
+from pipeline.models.architecture import Architecture
 from pipeline.models.binary import convolution
+from pipeline.models.registry import build
 from pipeline.params import Binarization
 
 BINARY = Binarization(

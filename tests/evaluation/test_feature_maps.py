@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pipeline.evaluation.feature_maps import feature_maps
-from pipeline.models.architecture import build
+from pipeline.models.registry import build
 from tests.evaluation.test_cost import BINARY, architecture
 
 

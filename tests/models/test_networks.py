@@ -1,19 +1,21 @@
 from itertools import pairwise
-from typing import get_args
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from pipeline.errors import UserError
 from pipeline.models import resnet18, resnet20, resnet_imagenet
-from pipeline.models.architecture import NETWORKS, Architecture, build
+from pipeline.models.architecture import Architecture
 from pipeline.models.binary import BinaryConv2d, set_ede
 from pipeline.models.layers import (
     binary_convolutions,
     mimicked_convolutions,
     regularized_convolutions,
 )
+from pipeline.models.registry import BLOCKS, CONSTRUCTORS, build
+from pipeline.names import NETWORKS
 from tests.models.test_binary import binarization
 
 BINARY_NETWORKS = [name for name in NETWORKS if not name.startswith("torchvision_")]
@@ -56,7 +58,13 @@ def multiply_accumulates(model: nn.Module, images: torch.Tensor) -> int:
 
 
 def test_the_table_has_every_network() -> None:
-    assert set(NETWORKS) == set(get_args(Architecture.model_fields["network"].annotation))
+    assert CONSTRUCTORS.keys() == NETWORKS.keys()
+    assert BLOCKS.keys() <= NETWORKS.keys()
+
+
+def test_an_unknown_network() -> None:
+    with pytest.raises(ValidationError, match="'resnet50' is unknown, allowed are resnet20, resn"):
+        architecture("resnet50")
 
 
 @pytest.mark.parametrize(

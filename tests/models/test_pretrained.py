@@ -15,8 +15,8 @@ from torchvision.models import get_model_weights
 
 from pipeline.artifacts import sha256, write_tensors
 from pipeline.errors import UserError
-from pipeline.models.architecture import build
 from pipeline.models.pretrained import load_pretrained
+from pipeline.models.registry import build
 from tests.models.test_networks import architecture
 
 NETWORK = "torchvision_resnet18"

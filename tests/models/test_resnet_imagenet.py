@@ -9,7 +9,6 @@ from pipeline.errors import UserError
 from pipeline.evaluation.cost import cost
 from pipeline.evaluation.feature_maps import feature_maps
 from pipeline.evaluation.weights import layer_statistics
-from pipeline.models.architecture import build
 from pipeline.models.binary import BinaryConv2d
 from pipeline.models.layers import (
     binary_convolutions,
@@ -17,6 +16,7 @@ from pipeline.models.layers import (
     regularized_convolutions,
 )
 from pipeline.models.react import ChannelShift, RPReLU
+from pipeline.models.registry import build
 from pipeline.models.resnet_imagenet import Block
 from tests.models.test_binary import binarization
 from tests.models.test_networks import architecture
@@ -259,7 +259,7 @@ def test_torchvision_networks_are_its_own_and_real(depth: int) -> None:
     assert type(torchvision(depth)).__module__ == "torchvision.models.resnet"
     # It may stand beside students of any block.
     assert torchvision(depth, block="react", classes=7).fc.out_features == 7
-    with pytest.raises(UserError, match=f"^--network is '{name}': it has no binary form; imagenet"):
+    with pytest.raises(UserError, match=f"^network: {name} has no binary form; imagenet"):
         torchvision(depth, binarization=binarization())
-    with pytest.raises(UserError, match=f"^--network is '{name}': it needs images of 3 channels"):
+    with pytest.raises(UserError, match=f"^network: {name} needs images of 3 channels"):
         torchvision(depth, channels=1)

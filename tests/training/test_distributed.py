@@ -26,10 +26,12 @@ from pipeline.data.prepared import Split
 from pipeline.device import Execution, configure, select_device
 from pipeline.distributed import World, process_group
 from pipeline.evaluation.accuracy import mean_loss_and_top1, score
-from pipeline.models.architecture import Architecture, build
+from pipeline.models.architecture import Architecture
+from pipeline.models.registry import build
+from pipeline.names import LOSSES
 from pipeline.training.checkpoint import Scratch
 from pipeline.training.interruption import Interruption
-from pipeline.training.objective import LOSSES, Objective
+from pipeline.training.objective import Objective
 from pipeline.training.trainer import Outcome, Task, Trainer
 from tests.clone import Clone
 from tests.conftest import ROOT, TINY
@@ -109,8 +111,8 @@ def train(
     task = Task(
         cell=f"digits/{type(model).__name__}",
         model=model,
-        teacher=teacher,
-        objective=Objective(losses, params, model, teacher),
+        distiller=teacher,
+        objective=Objective(losses, params, model, mimicked=teacher),
         phase=params.student,
         params=params,
         training=batches(world, batch_size=IMAGES, shuffle=True),

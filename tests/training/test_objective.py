@@ -7,14 +7,16 @@ from torch.nn import functional as F
 
 from pipeline.errors import UserError
 from pipeline.losses.kurtosis import kurtosis
-from pipeline.models.architecture import Architecture, build
+from pipeline.models.architecture import Architecture
 from pipeline.models.layers import mimicked_convolutions, regularized_convolutions
-from pipeline.training.objective import LOSSES, Objective
+from pipeline.models.registry import build
+from pipeline.names import LOSSES
+from pipeline.training.objective import Objective
 from tests.training.conftest import tiny_params
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -2.0]])
 LABELS = torch.tensor([0, 2])
-TEACHER_LOGITS = torch.tensor([[1.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
+DISTILLER_LOGITS = torch.tensor([[1.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
 
 
 def network(seed, name="resnet20", binary=True):
@@ -44,15 +46,15 @@ def teacher():
 
 
 def terms(objective, epoch=0):
-    return objective.terms(LOGITS, LABELS, TEACHER_LOGITS, 1.0, epoch)
+    return objective.terms(LOGITS, LABELS, DISTILLER_LOGITS, 1.0, epoch)
 
 
 def test_every_term_is_its_formula(student, teacher):
     params = tiny_params({"kurtosis.target": 1.8, "distillation.temperature": 3.0})
-    found = terms(Objective(LOSSES, params, student, teacher))
+    found = terms(Objective(LOSSES, params, student, mimicked=teacher))
     assert tuple(found) == LOSSES
     torch.testing.assert_close(found["cross_entropy"], F.cross_entropy(LOGITS, LABELS))
-    soft = F.softmax(TEACHER_LOGITS / 3, 1)
+    soft = F.softmax(DISTILLER_LOGITS / 3, 1)
     expected = -(soft * F.log_softmax(LOGITS / 3, 1)).sum(1).mean() * 9
     torch.testing.assert_close(found["distillation"], expected)
     layers = regularized_convolutions(student).values()
@@ -69,8 +71,8 @@ def test_every_term_is_its_formula(student, teacher):
 
 
 def test_losses_of_the_images_count_by_the_size_of_the_share(student, teacher):
-    objective = Objective(LOSSES, tiny_params(), student, teacher)
-    found = objective.terms(LOGITS, LABELS, TEACHER_LOGITS, 1.5, 0)
+    objective = Objective(LOSSES, tiny_params(), student, mimicked=teacher)
+    found = objective.terms(LOGITS, LABELS, DISTILLER_LOGITS, 1.5, 0)
     expected = terms(objective)
     for name in LOSSES:
         factor = 1.5 if name in ("cross_entropy", "distillation") else 1
@@ -84,7 +86,9 @@ def test_compiled_losses_of_the_weights_and_their_gradients_are_the_same(student
     weights = [layer.weight for layer in regularized_convolutions(student).values()]
     both = []
     for compiled in (False, True):
-        objective = Objective(("cross_entropy", "kurtosis", "mimicking"), params, student, teacher)
+        objective = Objective(
+            ("cross_entropy", "kurtosis", "mimicking"), params, student, mimicked=teacher
+        )
         if compiled:
             objective.compile()
         gradients = [
@@ -101,7 +105,7 @@ def test_compiled_losses_of_the_weights_and_their_gradients_are_the_same(student
 def test_total_weighs_each_term(student, teacher):
     weights = dict(zip(LOSSES, (0.5, 0.25, 2.0, 8.0), strict=True))
     params = tiny_params({f"{name}.weight": weight for name, weight in weights.items()})
-    objective = Objective(LOSSES, params, student, teacher)
+    objective = Objective(LOSSES, params, student, mimicked=teacher)
     found = terms(objective)
     expected = sum(weights[name] * found[name].item() for name in LOSSES)
     assert objective.total(found).item() == pytest.approx(expected, rel=1e-6)
@@ -109,7 +113,7 @@ def test_total_weighs_each_term(student, teacher):
 
 def test_weights_are_read_at_each_call(teacher):
     model = network(3)
-    objective = Objective(LOSSES, tiny_params(), model, teacher)
+    objective = Objective(LOSSES, tiny_params(), model, mimicked=teacher)
     before = terms(objective)
     with torch.no_grad():
         for layer in regularized_convolutions(model).values():
@@ -121,8 +125,8 @@ def test_weights_are_read_at_each_call(teacher):
 
 def test_ranks_are_kept_for_some_steps_of_an_epoch(teacher):
     model = network(3)
-    kept = Objective(LOSSES, tiny_params({"mimicking.sort_every": 2}), model, teacher)
-    renewed = Objective(LOSSES, tiny_params({"mimicking.sort_every": 1}), model, teacher)
+    kept = Objective(LOSSES, tiny_params({"mimicking.sort_every": 2}), model, mimicked=teacher)
+    renewed = Objective(LOSSES, tiny_params({"mimicking.sort_every": 1}), model, mimicked=teacher)
     stale = []
     for epoch in (0, 0, 0, 1):
         difference = terms(kept, epoch)["mimicking"] - terms(renewed, epoch)["mimicking"]
@@ -134,7 +138,7 @@ def test_ranks_are_kept_for_some_steps_of_an_epoch(teacher):
 
 
 def test_losses_over_weights_reach_the_weights(student, teacher):
-    objective = Objective(LOSSES, tiny_params(), student, teacher)
+    objective = Objective(LOSSES, tiny_params(), student, mimicked=teacher)
     found = terms(objective)
     weights = [layer.weight for layer in regularized_convolutions(student).values()]
     for name in ("kurtosis", "mimicking"):
@@ -144,7 +148,7 @@ def test_losses_over_weights_reach_the_weights(student, teacher):
 
 def test_kurtosis_waits_for_its_epoch(student, teacher):
     params = tiny_params({"kurtosis.start_epoch": 2})
-    objective = Objective(LOSSES, params, student, teacher)
+    objective = Objective(LOSSES, params, student, mimicked=teacher)
     others = tuple(name for name in LOSSES if name != "kurtosis")
     assert [objective.active(epoch) for epoch in range(3)] == [others, others, LOSSES]
     assert [tuple(terms(objective, epoch)) for epoch in range(3)] == [others, others, LOSSES]
@@ -152,33 +156,33 @@ def test_kurtosis_waits_for_its_epoch(student, teacher):
 
 def test_a_target_for_each_layer(student):
     params = tiny_params({"kurtosis.target": "1.4 x14, 1.8 x3, 2.2"})
-    objective = Objective(("cross_entropy", "kurtosis"), params, student, None)
+    objective = Objective(("cross_entropy", "kurtosis"), params, student)
     assert list(objective.targets) == list(regularized_convolutions(student))
     assert list(objective.targets.values()) == [1.4] * 14 + [1.8] * 3 + [2.2]
 
 
-def test_only_distillation_asks_for_the_teachers_logits(student, teacher):
-    params = tiny_params()
-    asks = Objective(("distillation",), params, student, teacher)
-    assert asks.needs_teacher_logits
-    assert not Objective(("cross_entropy", "mimicking"), params, student, teacher).targets
-    assert not Objective(("cross_entropy",), params, student, teacher).needs_teacher_logits
+def test_without_the_kurtosis_loss_there_are_no_targets(student, teacher):
+    losses = ("cross_entropy", "mimicking")
+    assert not Objective(losses, tiny_params(), student, mimicked=teacher).targets
 
 
-@pytest.mark.parametrize("name", ["distillation", "mimicking"])
-def test_a_teacher_is_missing(student, name):
-    with pytest.raises(UserError, match=f"--losses has '{name}', which needs a --teacher"):
-        Objective(("cross_entropy", name), tiny_params(), student, None)
+def test_nothing_to_mimic(student):
+    with pytest.raises(UserError, match=r"^losses: mimicking needs a teacher, there is none$"):
+        Objective(("cross_entropy", "mimicking"), tiny_params(), student)
+
+
+def test_nothing_to_distill(student, teacher):
+    objective = Objective(("distillation",), tiny_params(), student, mimicked=teacher)
+    with pytest.raises(UserError, match=r"^losses: distillation needs a distiller, there is none$"):
+        objective.terms(LOGITS, LABELS, None, 1.0, 0)
 
 
 def test_layers_do_not_pair(student):
     teacher = network(2, name="vgg_small", binary=False)
     with pytest.raises(UserError, match=r"pairs layers by name: .* in the student, .* in the teac"):
-        Objective(("cross_entropy", "mimicking"), tiny_params(), student, teacher)
+        Objective(("cross_entropy", "mimicking"), tiny_params(), student, mimicked=teacher)
 
 
-def test_an_unknown_loss_and_none_that_sees_the_images(student):
-    with pytest.raises(UserError, match="--losses has 'wdm': allowed are cross_entropy, kurtosis"):
-        Objective(("cross_entropy", "wdm"), tiny_params(), student, None)
-    with pytest.raises(UserError, match="needs cross_entropy or distillation"):
-        Objective(("kurtosis",), tiny_params(), student, None)
+def test_none_that_sees_the_images(student):
+    with pytest.raises(UserError, match=r"^losses: kurtosis: needs cross_entropy or distillation"):
+        Objective(("kurtosis",), tiny_params(), student)

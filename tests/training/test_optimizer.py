@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models.architecture import Architecture, build
+from pipeline.models.architecture import Architecture
+from pipeline.models.registry import build
 from pipeline.training.optimizer import make_optimizer
 from tests.training.conftest import tiny_params
 

@@ -1,0 +1,18 @@
+"""Names of the networks and losses, in the order in which they are listed and shown.
+
+Only names, so that parsing a command line or rendering a report does not import torch.
+"""
+
+NETWORKS = {
+    "resnet20": "ResNet-20",
+    "resnet18": "ResNet-18",
+    "vgg_small": "VGG-Small",
+    "imagenet_resnet18": "ResNet-18 (7x7 stem)",
+    "imagenet_resnet34": "ResNet-34 (7x7 stem)",
+    "torchvision_resnet18": "ResNet-18 (torchvision)",
+    "torchvision_resnet34": "ResNet-34 (torchvision)",
+}
+"""Label of each network in reports. A 7x7 stem is made for ImageNet, whatever it is trained on."""
+
+LOSSES = ("cross_entropy", "kurtosis", "distillation", "mimicking")
+"""Each is also the section of params.yaml with its weight."""
