@@ -19,7 +19,7 @@ from pipeline.data.sources.registry import load_source
 from pipeline.data.sources.splitting import split_source
 from pipeline.device import Execution
 from pipeline.distributed import World
-from pipeline.models.architecture import Architecture
+from pipeline.models.architecture import design
 from pipeline.models.binary import ede_schedule, set_ede
 from pipeline.models.registry import build
 from pipeline.names import LOSSES
@@ -116,14 +116,13 @@ class Workload:
         torch.manual_seed(0)
         student, teacher = (
             build(
-                Architecture(
-                    network=network,
+                design(
+                    network,
+                    self.params.network,
+                    binarization,
                     classes=CLASSES,
                     channels=self.images.split.images.shape[1],
                     image_size=self.images.split.images.shape[2],
-                    block=self.params.network.block,
-                    downsample=self.params.network.downsample,
-                    binarization=binarization,
                 )
             )
             for binarization in (self.params.binarization, None)

@@ -80,6 +80,10 @@ class Network(Section):
     """A skip around each convolution (`bireal`), around each pair (`plain`, resnet20 alone), or
     around each and with ReActNet's learned shifts and slopes (`react`, imagenet_resnet18 and 34
     alone). The networks of one kind of block ignore it."""
+    full_precision_block: Literal["bireal", "plain", "react"]
+    """The same for the full-precision networks, the teachers among them."""
+    full_precision_activation: Literal["relu", "hardtanh"]
+    """Nonlinearity of the full-precision networks; that of binary ones is hardtanh."""
     downsample: Literal["real", "binary"]
     """resnet18 alone: the 1x1 convolutions of the skips stay real (IR-Net) or are binary (RBNN)."""
 
@@ -89,7 +93,7 @@ class Binarization(Section):
 
     weights: bool
     activations: bool
-    sign_gradient: Literal["ede", "clipped", "polynomial"]
+    sign_gradient: Literal["ede", "rbnn", "clipped", "polynomial"]
     ede_t_min: PositiveFloat
     ede_t_max: PositiveFloat
     weight_scale: Literal["power_of_two", "mean_absolute"]

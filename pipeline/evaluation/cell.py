@@ -153,13 +153,18 @@ def _load_reference(
     if folder is None:
         return None
     reference, description = load_trained(folder, "best")
-    for key, wanted in architecture.model_dump(exclude={"binarization"}).items():
-        found = getattr(description.architecture, key)
-        if found != wanted and not (key == "network" and _shapes(model) == _shapes(reference)):
+    for key in ("classes", "channels", "image_size"):
+        found, wanted = getattr(description.architecture, key), getattr(architecture, key)
+        if found != wanted:
             raise UserError(
                 f"--reference {folder}: its {key} is {found!r}, that of {places.model} is "
                 f"{wanted!r}"
             )
+    if _shapes(model) != _shapes(reference):
+        raise UserError(
+            f"--reference {folder}: its layers do not pair with those of {places.model}: names or "
+            "shapes differ"
+        )
     return reference
 
 

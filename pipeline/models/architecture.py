@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from pipeline.names import NETWORKS
-from pipeline.params import Binarization, PositiveInt, Section
+from pipeline.params import Binarization, Network, PositiveInt, Section
 
 
 def _known(network: str) -> str:
@@ -17,7 +17,8 @@ def _known(network: str) -> str:
 class Architecture(Section):
     """All that is needed to build a network.
 
-    Two that differ in `binarization` alone are twins: same module names, same state_dict.
+    Two that differ in `binarization` or `activation` alone are twins: they have the same module names
+    and the same state_dict. So are two ResNet-20 that differ in `block`.
     """
 
     network: Annotated[str, AfterValidator(_known)]
@@ -28,7 +29,41 @@ class Architecture(Section):
     """Height and width in pixels."""
     block: Literal["bireal", "plain", "react"]
     """What a network allows is in `pipeline.models.registry`."""
+    activation: Literal["relu", "hardtanh"]
+    """Nonlinearity; the blocks `react` and torchvision's networks have their own."""
     downsample: Literal["real", "binary"]
     """Read by resnet18 alone."""
     binarization: Binarization | None
     """None: full precision."""
+
+
+def design(
+    network: str,
+    form: Network,
+    binarization: Binarization | None,
+    *,
+    classes: int,
+    channels: int,
+    image_size: int,
+) -> Architecture:
+    """The architecture of a network for some images.
+
+    Args:
+        network: one of `pipeline.names.NETWORKS`.
+        form: blocks and nonlinearity, of binary and of full-precision networks.
+        binarization: None for full precision.
+        classes: number of logits.
+        channels: of the images.
+        image_size: height and width in pixels.
+    """
+    real = binarization is None
+    return Architecture(
+        network=network,
+        classes=classes,
+        channels=channels,
+        image_size=image_size,
+        block=form.full_precision_block if real else form.block,
+        activation=form.full_precision_activation if real else "hardtanh",
+        downsample=form.downsample,
+        binarization=binarization,
+    )

@@ -7,8 +7,8 @@ is their quantized form, computed anew in each forward pass.
 The forward methods below return no tensor that they changed in place: torch 2.11 compiles those to
 a gradient of zero, without a word.
 
-To add a sign gradient: a module that maps a tensor to its sign, an entry in `SIGNS`, its name in
-`pipeline.params.Binarization`.
+To add a sign gradient: a module that maps a tensor to its sign, an entry in `SIGNS`, and its name
+in `pipeline.params.Binarization`.
 """
 
 import math
@@ -70,6 +70,44 @@ class EdeSign(nn.Module):
         return _EdeSign.apply(x, self.t, self.k)
 
 
+class _RbnnSign(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, k: Tensor) -> Tensor:
+        ctx.save_for_backward(x, t, k)
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        x, t, k = ctx.saved_tensors
+        slope = x.abs().mul_(-(t**2)).add_(math.sqrt(2) * t).clamp_(min=0)
+        return slope.mul_(k).mul_(gradient), None, None
+
+
+class RbnnSign(nn.Module):
+    """Sign with RBNN's piecewise linear gradient: backward k max(0, sqrt(2) t - t^2 |x|).
+
+    Source: RBNN (arXiv 2009.13055), its released code, which writes it as
+    k (2 sqrt(t^2 / 2) - |t^2 x|); for activations it sets k = 1 and t >= 1. `set_ede` writes the
+    0-d tensors `t` and `k` each epoch. Until then t = k = 1.
+
+    Args:
+        of_activations: whether it is the sign of activations, not of weights.
+    """
+
+    t: Tensor
+    k: Tensor
+
+    def __init__(self, *, of_activations: bool) -> None:
+        super().__init__()
+        self.of_activations = of_activations
+        self.register_buffer("t", torch.tensor(1.0), persistent=False)
+        self.register_buffer("k", torch.tensor(1.0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Sign of x, any shape."""
+        return _RbnnSign.apply(x, self.t, self.k)
+
+
 class _ClippedSign(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -116,11 +154,13 @@ class PolynomialSign(nn.Module):
         return _PolynomialSign.apply(x)
 
 
-SIGNS: dict[str, Callable[[], nn.Module]] = {
-    "ede": EdeSign,
-    "clipped": ClippedSign,
-    "polynomial": PolynomialSign,
+SIGNS: dict[str, Callable[[], tuple[nn.Module, nn.Module]]] = {
+    "ede": lambda: (EdeSign(),) * 2,
+    "rbnn": lambda: (RbnnSign(of_activations=True), RbnnSign(of_activations=False)),
+    "clipped": lambda: (ClippedSign(),) * 2,
+    "polynomial": lambda: (PolynomialSign(),) * 2,
 }
+"""The sign of the activations and that of the weights; one module where their gradient is one."""
 
 
 def ede_schedule(epoch: int, epochs: int, t_min: float, t_max: float) -> tuple[float, float]:
@@ -143,11 +183,14 @@ def ede_schedule(epoch: int, epochs: int, t_min: float, t_max: float) -> tuple[f
 
 
 def set_ede(model: nn.Module, t: float, k: float) -> None:
-    """Write t and k into every EDE sign of a model; a model without any is left alone."""
+    """Write t and k into every sign of a model whose gradient has them."""
     for module in model.modules():
         if isinstance(module, EdeSign):
             module.t.fill_(t)
             module.k.fill_(k)
+        elif isinstance(module, RbnnSign):
+            module.t.fill_(max(t, 1.0) if module.of_activations else t)
+            module.k.fill_(1.0 if module.of_activations else k)
 
 
 class _Standardize(Function):
@@ -254,14 +297,14 @@ class BinaryConv2d(nn.Conv2d):
             in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False
         )
         self.binarization = binarization
-        self.sign = SIGNS[binarization.sign_gradient]()
+        self.sign, self.weight_sign = SIGNS[binarization.sign_gradient]()
 
     def quantized_weight(self) -> Tensor:
         """The weights that the convolution uses, (filters, channels, height, width)."""
         if not self.binarization.weights:
             return self.weight
         if self.binarization.weight_scale == "power_of_two":
-            return power_of_two_weight(self.weight, self.sign)
+            return power_of_two_weight(self.weight, self.weight_sign)
         return mean_absolute_weight(self.weight)
 
     def quantized_input(self, x: Tensor) -> Tensor:

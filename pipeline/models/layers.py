@@ -4,6 +4,8 @@ Every network here registers its first convolution first and its modules in forw
 the convolutions of its skips `downsample`.
 """
 
+from typing import Literal
+
 from torch import nn
 
 from pipeline.models.binary import BinaryConv2d
@@ -36,6 +38,11 @@ def mimicked_convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
 def binary_convolutions(model: nn.Module) -> dict[str, BinaryConv2d]:
     """Convolutions that quantize weights, input or both, in module order."""
     return {n: m for n, m in model.named_modules() if isinstance(m, BinaryConv2d)}
+
+
+def nonlinearity(name: Literal["relu", "hardtanh"], *, inplace: bool) -> nn.Module:
+    """The module that `Architecture.activation` names."""
+    return {"relu": nn.ReLU, "hardtanh": nn.Hardtanh}[name](inplace=inplace)
 
 
 def initialize(model: nn.Module) -> None:

@@ -1,12 +1,10 @@
 """ResNet-18 for CIFAR-size images."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models.architecture import Architecture
 from pipeline.models.binary import convolution
-from pipeline.models.layers import initialize
-from pipeline.params import Binarization
+from pipeline.models.layers import initialize, nonlinearity
 
 WIDTHS = (64, 128, 256, 512)
 BLOCKS = 2
@@ -14,7 +12,7 @@ BLOCKS = 2
 
 
 class Block(nn.Module):
-    """conv, BN, hardtanh, conv, BN, + skip, hardtanh; where the width grows the skip has a 1x1.
+    """conv, BN, activation, conv, BN, + skip, activation; where the width grows the skip has a 1x1.
 
     `downsample` is that 1x1 convolution with its BN, registered last.
     """
@@ -24,11 +22,12 @@ class Block(nn.Module):
         in_width: int,
         width: int,
         stride: int,
-        *,
-        binarization: Binarization | None,
-        downsample: Binarization | None,
+        architecture: Architecture,
     ) -> None:
         super().__init__()
+        binarization = architecture.binarization
+        downsample = binarization if architecture.downsample == "binary" else None
+        self.activation = nonlinearity(architecture.activation, inplace=True)
         self.conv1 = convolution(in_width, width, 3, stride=stride, binarization=binarization)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = convolution(width, width, 3, binarization=binarization)
@@ -42,10 +41,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, in_width, height, width) to the block's width and stride."""
-        out = F.hardtanh(self.bn1(self.conv1(x)), inplace=True)
+        out = self.activation(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         out += self.downsample(x)
-        return F.hardtanh(out, inplace=True)
+        return self.activation(out)
 
 
 class ResNet18(nn.Module):
@@ -61,14 +60,12 @@ class ResNet18(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        binarization = architecture.binarization
-        downsample = binarization if architecture.downsample == "binary" else None
         self.conv1 = convolution(architecture.channels, WIDTHS[0], 3, binarization=None)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
-        self.layer1 = _stage(WIDTHS[0], WIDTHS[0], 1, binarization, downsample)
-        self.layer2 = _stage(WIDTHS[0], WIDTHS[1], 2, binarization, downsample)
-        self.layer3 = _stage(WIDTHS[1], WIDTHS[2], 2, binarization, downsample)
-        self.layer4 = _stage(WIDTHS[2], WIDTHS[3], 2, binarization, downsample)
+        self.layer1 = _stage(WIDTHS[0], WIDTHS[0], 1, architecture)
+        self.layer2 = _stage(WIDTHS[0], WIDTHS[1], 2, architecture)
+        self.layer3 = _stage(WIDTHS[1], WIDTHS[2], 2, architecture)
+        self.layer4 = _stage(WIDTHS[2], WIDTHS[3], 2, architecture)
         self.bn2 = nn.BatchNorm1d(WIDTHS[3])
         self.linear = nn.Linear(WIDTHS[3], architecture.classes)
         initialize(self)
@@ -80,16 +77,7 @@ class ResNet18(nn.Module):
         return self.linear(self.bn2(out.mean(dim=(2, 3))))
 
 
-def _stage(
-    in_width: int,
-    width: int,
-    stride: int,
-    binarization: Binarization | None,
-    downsample: Binarization | None,
-) -> nn.Sequential:
-    first = Block(in_width, width, stride, binarization=binarization, downsample=downsample)
-    others = [
-        Block(width, width, 1, binarization=binarization, downsample=downsample)
-        for _ in range(BLOCKS - 1)
-    ]
+def _stage(in_width: int, width: int, stride: int, architecture: Architecture) -> nn.Sequential:
+    first = Block(in_width, width, stride, architecture)
+    others = [Block(width, width, 1, architecture) for _ in range(BLOCKS - 1)]
     return nn.Sequential(first, *others)

@@ -5,8 +5,7 @@ from torch import Tensor, nn
 
 from pipeline.models.architecture import Architecture
 from pipeline.models.binary import convolution
-from pipeline.models.layers import initialize
-from pipeline.params import Binarization
+from pipeline.models.layers import initialize, nonlinearity
 
 WIDTHS = (16, 32, 64)
 BLOCKS = 3
@@ -16,8 +15,8 @@ BLOCKS = 3
 class Block(nn.Module):
     """Two convolutions and a skip around each (`bireal`) or around both (`plain`).
 
-    bireal: conv, BN, + skip, hardtanh; twice (Bi-Real Net, arXiv 1808.00278).
-    plain: conv, BN, hardtanh, conv, BN, + skip, hardtanh (arXiv 1512.03385).
+    bireal: conv, BN, + skip, activation; twice (Bi-Real Net, arXiv 1808.00278).
+    plain: conv, BN, activation, conv, BN, + skip, activation (arXiv 1512.03385).
     """
 
     def __init__(
@@ -25,14 +24,14 @@ class Block(nn.Module):
         in_width: int,
         width: int,
         stride: int,
-        *,
-        bireal: bool,
-        binarization: Binarization | None,
+        architecture: Architecture,
     ) -> None:
         super().__init__()
+        binarization = architecture.binarization
         self.stride = stride
         self.padding = (width - in_width) // 2
-        self.bireal = bireal
+        self.bireal = architecture.block == "bireal"
+        self.activation = nonlinearity(architecture.activation, inplace=True)
         self.conv1 = convolution(in_width, width, 3, stride=stride, binarization=binarization)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = convolution(width, width, 3, binarization=binarization)
@@ -52,12 +51,12 @@ class Block(nn.Module):
         skip = self.skip(x)
         if self.bireal:
             out += skip
-        out = F.hardtanh(out, inplace=True)
+        out = self.activation(out)
         if self.bireal:
             skip = out
         out = self.bn2(self.conv2(out))
         out += skip
-        return F.hardtanh(out, inplace=True)
+        return self.activation(out)
 
 
 class ResNet20(nn.Module):
@@ -69,28 +68,24 @@ class ResNet20(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        bireal, binarization = architecture.block == "bireal", architecture.binarization
         self.conv1 = convolution(architecture.channels, WIDTHS[0], 3, binarization=None)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
-        self.layer1 = _stage(WIDTHS[0], WIDTHS[0], 1, bireal, binarization)
-        self.layer2 = _stage(WIDTHS[0], WIDTHS[1], 2, bireal, binarization)
-        self.layer3 = _stage(WIDTHS[1], WIDTHS[2], 2, bireal, binarization)
+        self.activation = nonlinearity(architecture.activation, inplace=True)
+        self.layer1 = _stage(WIDTHS[0], WIDTHS[0], 1, architecture)
+        self.layer2 = _stage(WIDTHS[0], WIDTHS[1], 2, architecture)
+        self.layer3 = _stage(WIDTHS[1], WIDTHS[2], 2, architecture)
         self.bn2 = nn.BatchNorm1d(WIDTHS[2])
         self.linear = nn.Linear(WIDTHS[2], architecture.classes)
         initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, channels, height, width) to logits (batch, classes)."""
-        out = F.hardtanh(self.bn1(self.conv1(images)), inplace=True)
+        out = self.activation(self.bn1(self.conv1(images)))
         out = self.layer3(self.layer2(self.layer1(out)))
         return self.linear(self.bn2(out.mean(dim=(2, 3))))
 
 
-def _stage(
-    in_width: int, width: int, stride: int, bireal: bool, binarization: Binarization | None
-) -> nn.Sequential:
-    first = Block(in_width, width, stride, bireal=bireal, binarization=binarization)
-    others = [
-        Block(width, width, 1, bireal=bireal, binarization=binarization) for _ in range(BLOCKS - 1)
-    ]
+def _stage(in_width: int, width: int, stride: int, architecture: Architecture) -> nn.Sequential:
+    first = Block(in_width, width, stride, architecture)
+    others = [Block(width, width, 1, architecture) for _ in range(BLOCKS - 1)]
     return nn.Sequential(first, *others)

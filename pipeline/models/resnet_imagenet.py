@@ -1,5 +1,6 @@
 """ResNet-18 and ResNet-34 for images of ImageNet's size."""
 
+from functools import partial
 from typing import Literal
 
 import torch.nn.functional as F
@@ -7,9 +8,8 @@ from torch import Tensor, nn
 
 from pipeline.models.architecture import Architecture
 from pipeline.models.binary import convolution
-from pipeline.models.layers import initialize
+from pipeline.models.layers import initialize, nonlinearity
 from pipeline.models.react import ChannelShift, RPReLU
-from pipeline.params import Binarization
 
 WIDTHS = (64, 128, 256, 512)
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -19,10 +19,9 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 class Block(nn.Module):
     """Two convolutions, each with a skip around it; where the width grows the first has a 1x1.
 
-    bireal: hardtanh, conv, BN, + skip; twice. The skips form a path that nothing clips. Where the
-    convolution binarizes its input, its sign leaves nothing of the hardtanh but the gradient, which
-    is 0 beyond |x| = 1; in full precision the hardtanh takes the place of the sign, as in the
-    pretraining of Bi-Real Net. Source: Bi-Real Net (arXiv 1808.00278); METHOD [field].
+    bireal: activation, conv, BN, + skip; twice. The skips form a path that nothing clips. Where the
+    convolution binarizes its input, its sign leaves nothing of a hardtanh but the gradient, which
+    is 0 beyond |x| = 1. Source: Bi-Real Net (arXiv 1808.00278); METHOD [field].
 
     react: shift, conv, BN, + skip, RPReLU; twice. Source: ReActNet (arXiv 2003.03488), its released
     ResNet-18; METHOD [field].
@@ -36,11 +35,10 @@ class Block(nn.Module):
         in_width: int,
         width: int,
         stride: int,
-        *,
-        react: bool,
-        binarization: Binarization | None,
+        architecture: Architecture,
     ) -> None:
         super().__init__()
+        react, binarization = architecture.block == "react", architecture.binarization
         self.conv1 = convolution(in_width, width, 3, stride=stride, binarization=binarization)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = convolution(width, width, 3, binarization=binarization)
@@ -50,9 +48,10 @@ class Block(nn.Module):
             self.downsample = nn.Sequential(
                 convolution(in_width, width, 1, binarization=None), nn.BatchNorm2d(width)
             )
-        self.before1 = ChannelShift(in_width) if react else nn.Hardtanh()
+        activation = partial(nonlinearity, architecture.activation, inplace=False)
+        self.before1 = ChannelShift(in_width) if react else activation()
         self.after1 = RPReLU(width) if react else nn.Identity()
-        self.before2 = ChannelShift(width) if react else nn.Hardtanh()
+        self.before2 = ChannelShift(width) if react else activation()
         self.after2 = RPReLU(width) if react else nn.Identity()
 
     def skip(self, x: Tensor) -> Tensor:
@@ -86,14 +85,13 @@ class ImageNetResNet(nn.Module):
 
     def __init__(self, depth: Literal[18, 34], architecture: Architecture) -> None:
         super().__init__()
-        react, binarization = architecture.block == "react", architecture.binarization
         self.conv1 = convolution(architecture.channels, WIDTHS[0], 7, stride=2, binarization=None)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
         first, second, third, fourth = BLOCKS[depth]
-        self.layer1 = _stage(first, WIDTHS[0], WIDTHS[0], 1, react, binarization)
-        self.layer2 = _stage(second, WIDTHS[0], WIDTHS[1], 2, react, binarization)
-        self.layer3 = _stage(third, WIDTHS[1], WIDTHS[2], 2, react, binarization)
-        self.layer4 = _stage(fourth, WIDTHS[2], WIDTHS[3], 2, react, binarization)
+        self.layer1 = _stage(first, WIDTHS[0], WIDTHS[0], 1, architecture)
+        self.layer2 = _stage(second, WIDTHS[0], WIDTHS[1], 2, architecture)
+        self.layer3 = _stage(third, WIDTHS[1], WIDTHS[2], 2, architecture)
+        self.layer4 = _stage(fourth, WIDTHS[2], WIDTHS[3], 2, architecture)
         self.fc = nn.Linear(WIDTHS[3], architecture.classes)
         initialize(self)
 
@@ -105,15 +103,8 @@ class ImageNetResNet(nn.Module):
 
 
 def _stage(
-    blocks: int,
-    in_width: int,
-    width: int,
-    stride: int,
-    react: bool,
-    binarization: Binarization | None,
+    blocks: int, in_width: int, width: int, stride: int, architecture: Architecture
 ) -> nn.Sequential:
-    first = Block(in_width, width, stride, react=react, binarization=binarization)
-    others = [
-        Block(width, width, 1, react=react, binarization=binarization) for _ in range(blocks - 1)
-    ]
+    first = Block(in_width, width, stride, architecture)
+    others = [Block(width, width, 1, architecture) for _ in range(blocks - 1)]
     return nn.Sequential(first, *others)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from pipeline.errors import UserError
 from pipeline.models.architecture import Architecture
 from pipeline.models.binary import convolution
-from pipeline.models.layers import initialize
+from pipeline.models.layers import nonlinearity
 
 SMALLEST_IMAGE = 8
 """Pixels; three poolings leave one of them."""
@@ -15,7 +15,7 @@ SMALLEST_IMAGE = 8
 class VggSmall(nn.Module):
     """Six 3x3 convolutions 128-128-256-256-512-512, a 2x2 pool behind every second, linear.
 
-    Order: convolution, pool, BN, hardtanh. Source: METHOD [field], after IR-Net's released
+    Order: convolution, pool, BN, activation. Source: METHOD [field], after IR-Net's released
     VGG-Small. First convolution, batch norms and classifier are real. The classifier sees
     512 (image_size / 8)^2 features, 8,192 at 32 pixels.
 
@@ -43,14 +43,29 @@ class VggSmall(nn.Module):
         self.conv6 = convolution(512, 512, 3, binarization=binarization)
         self.bn6 = nn.BatchNorm2d(512)
         self.linear = nn.Linear(512 * (image_size // 8) ** 2, architecture.classes)
-        initialize(self)
+        self.activation = nonlinearity(architecture.activation, inplace=True)
+        _initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, channels, image_size, image_size) to logits (batch, classes)."""
-        out = F.hardtanh(self.bn1(self.conv1(images)), inplace=True)
-        out = F.hardtanh(self.bn2(F.max_pool2d(self.conv2(out), 2)), inplace=True)
-        out = F.hardtanh(self.bn3(self.conv3(out)), inplace=True)
-        out = F.hardtanh(self.bn4(F.max_pool2d(self.conv4(out), 2)), inplace=True)
-        out = F.hardtanh(self.bn5(self.conv5(out)), inplace=True)
-        out = F.hardtanh(self.bn6(F.max_pool2d(self.conv6(out), 2)), inplace=True)
+        out = self.activation(self.bn1(self.conv1(images)))
+        out = self.activation(self.bn2(F.max_pool2d(self.conv2(out), 2)))
+        out = self.activation(self.bn3(self.conv3(out)))
+        out = self.activation(self.bn4(F.max_pool2d(self.conv4(out), 2)))
+        out = self.activation(self.bn5(self.conv5(out)))
+        out = self.activation(self.bn6(F.max_pool2d(self.conv6(out), 2)))
         return self.linear(out.flatten(1))
+
+
+def _initialize(model: nn.Module) -> None:
+    """Draw weights from N(0, 2 / (k^2 filters)), those of the classifier from N(0, 0.01^2).
+
+    Source: METHOD [field], IR-Net's released VGG-Small. With He initialization the 8,192 features
+    of the classifier start at a loss of 37 instead of about 2.3.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)

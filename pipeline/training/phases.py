@@ -21,13 +21,14 @@ from pipeline.data.sources.indexing import IMAGENET
 from pipeline.device import Execution, configure, select_device, within_gpu_memory
 from pipeline.distributed import World, process_group
 from pipeline.errors import UserError
-from pipeline.models.architecture import Architecture
+from pipeline.models.architecture import Architecture, design
 from pipeline.models.pretrained import PREFIX, load_pretrained
 from pipeline.models.registry import build
 from pipeline.models.saved import (
     DESCRIPTION,
     Description,
     load_description,
+    load_state,
     load_trained,
     save_trained,
 )
@@ -239,14 +240,13 @@ def _task(
     world: World,
 ) -> tuple[Task, Description, dict[str, Any]]:
     manifest = images.manifest
-    architecture = Architecture(
-        network=plan.network,
+    architecture = design(
+        plan.network,
+        params.network,
+        plan.binarization,
         classes=len(manifest.classes),
         channels=manifest.channels,
         image_size=manifest.image_size,
-        block=params.network.block,
-        downsample=params.network.downsample,
-        binarization=plan.binarization,
     )
     torch.manual_seed(plan.seed)
     model = build(architecture)
@@ -261,14 +261,15 @@ def _task(
         origin = load_pretrained(model, plan.network, plan.pretrained)
     if plan.start is not None:
         option, which = plan.first_weights
-        twin = Architecture.model_fields.keys() - {"binarization"}
-        _check_same(architecture, option, plan.start, twin)
+        _check_same(
+            architecture, option, plan.start, {"network", "classes", "channels", "image_size"}
+        )
         source, found = load_trained(plan.start, which)
         if plan.step == "two" and found.step != "one":
             raise UserError(
                 f"{option} {plan.start}: its step is {found.step!r}, step two goes on from step one"
             )
-        model.load_state_dict(source.state_dict())
+        load_state(model, source.state_dict(), f"{option} {plan.start}")
     for option, folder in (("--teacher", plan.teacher), ("--distiller", plan.distiller)):
         if folder is not None:
             _check_same(architecture, option, folder, {"classes", "channels", "image_size"})

@@ -38,6 +38,7 @@ def save(folder, params, row, losses, *, binary, seed=3, **architecture):
         "channels": 1,
         "image_size": 8,
         "block": "bireal",
+        "activation": "hardtanh",
         "downsample": "real",
         "binarization": params.binarization if binary else None,
     }

@@ -67,6 +67,7 @@ def architecture(network, binarization):
         channels=3,
         image_size=32,
         block="bireal",
+        activation="hardtanh",
         downsample="real",
         binarization=binarization,
     )

@@ -28,6 +28,7 @@ def architecture(network: str, **changes: object) -> Architecture:
         "channels": 3,
         "image_size": 32,
         "block": "bireal",
+        "activation": "hardtanh",
         "downsample": "real",
         "binarization": None,
     }

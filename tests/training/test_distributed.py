@@ -57,6 +57,7 @@ def resnet20(seed: int, binary: bool) -> nn.Module:
             channels=1,
             image_size=8,
             block="bireal",
+            activation="hardtanh",
             downsample="real",
             binarization=params.binarization if binary else None,
         )

@@ -29,6 +29,7 @@ def network(seed, name="resnet20", binary=True):
             channels=1,
             image_size=8,
             block="bireal",
+            activation="hardtanh",
             downsample="real",
             binarization=params.binarization if binary else None,
         )

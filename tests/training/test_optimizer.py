@@ -26,6 +26,7 @@ def one_step_without_a_gradient(optimizer: str, decay: str) -> tuple[set, set, s
             channels=1,
             image_size=8,
             block="bireal",
+            activation="hardtanh",
             downsample="real",
             binarization=params.binarization,
         )
