@@ -17,8 +17,8 @@ def _known(network: str) -> str:
 class Architecture(Section):
     """All that is needed to build a network.
 
-    Two that differ in `binarization` or `activation` alone are twins: they have the same module names
-    and the same state_dict. So are two ResNet-20 that differ in `block`.
+    Two that differ in `binarization` or `activation` alone are twins: they have the same module
+    names and the same state_dict. So are two ResNet-20 that differ in `block`.
     """
 
     network: Annotated[str, AfterValidator(_known)]

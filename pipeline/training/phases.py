@@ -261,9 +261,8 @@ def _task(
         origin = load_pretrained(model, plan.network, plan.pretrained)
     if plan.start is not None:
         option, which = plan.first_weights
-        _check_same(
-            architecture, option, plan.start, {"network", "classes", "channels", "image_size"}
-        )
+        shared = {"network", "classes", "channels", "image_size"}
+        _check_same(architecture, option, plan.start, shared)
         source, found = load_trained(plan.start, which)
         if plan.step == "two" and found.step != "one":
             raise UserError(
