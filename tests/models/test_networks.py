@@ -264,10 +264,12 @@ def test_compiles_to_one_graph_that_the_ede_schedule_keeps() -> None:
     """aot_eager traces forward and backward as torch.compile does, without generating code."""
     chosen = binarization()
     model = nn.Sequential(
-        resnet20.Block(3, 7, 2, bireal=True, binarization=chosen),
-        resnet18.Block(7, 6, 2, binarization=chosen, downsample=chosen),
-        resnet_imagenet.Block(6, 5, 2, react=True, binarization=chosen),
-        resnet_imagenet.Block(5, 4, 2, react=False, binarization=chosen),
+        resnet20.Block(3, 7, 2, architecture("resnet20", binarization=chosen)),
+        resnet18.Block(7, 6, 2, architecture("resnet18", downsample="binary", binarization=chosen)),
+        resnet_imagenet.Block(
+            6, 5, 2, architecture("imagenet_resnet18", block="react", binarization=chosen)
+        ),
+        resnet_imagenet.Block(5, 4, 2, architecture("imagenet_resnet18", binarization=chosen)),
     )
     images = torch.randn(4, 3, 16, 16)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
