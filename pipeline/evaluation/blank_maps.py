@@ -39,12 +39,11 @@ class BlankMaps:
 
     def add(self, layer: str, signs: Tensor) -> None:
         """Count the maps of a batch, (images, channels, height, width) of +1 and -1."""
-        positive = (signs > 0).sum((2, 3))
         pixels = signs.shape[2] * signs.shape[3]
-        rarer = torch.minimum(positive, pixels - positive)
+        rarer = (pixels - signs.sum((2, 3), dtype=torch.float32).abs()) / 2
         blank = (100 * rarer < RARE_PERCENT * pixels).sum()  # stays on the device: no wait for it
         self._blank[layer] = self._blank[layer] + blank if layer in self._blank else blank
-        self._maps[layer] += positive.numel()
+        self._maps[layer] += rarer.numel()
         self._pixels[layer] = pixels
 
     def layers(self) -> dict[str, LayerMaps]:
