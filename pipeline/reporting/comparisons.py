@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
+from pipeline.errors import UserError
+
 
 @dataclass(frozen=True)
 class PairedDifference:
@@ -72,7 +74,11 @@ def paired_difference(
         correct: bool (images,).
         against: bool (images,), same order.
         confidence: of the interval, between 0 and 1.
+
+    Raises:
+        UserError: the numbers of images differ.
     """
+    _check_same_shape(correct, against)
     images = len(correct)
     both, neither = int((correct & against).sum()), int((~correct & ~against).sum())
     gained, lost = int((correct & ~against).sum()), int((~correct & against).sum())
@@ -150,6 +156,9 @@ def hierarchical_difference(
         confidence: of the interval, between 0 and 1.
         resamples: bootstrap draws.
         seed: of the draws.
+
+    Raises:
+        UserError: the numbers of seeds or images differ.
     """
     values = _difference(correct, against)
     return _estimate(values, _draws(values, resamples, seed), confidence)
@@ -176,6 +185,9 @@ def compare_family(
         confidence: of the intervals, between 0 and 1.
         resamples: bootstrap draws.
         seed: of the draws.
+
+    Raises:
+        UserError: the numbers of seeds or images of a pair differ.
     """
     values = {name: _difference(*pair) for name, pair in pairs.items()}
     draws = {name: _draws(each, resamples, seed) for name, each in values.items()}
@@ -215,7 +227,21 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def _difference(correct: np.ndarray, against: np.ndarray) -> np.ndarray:
+    _check_same_shape(correct, against)
     return correct.astype(np.int8) - against.astype(np.int8)
+
+
+def _check_same_shape(correct: np.ndarray, against: np.ndarray) -> None:
+    if correct.shape != against.shape:
+        raise UserError(
+            f"outcomes of {_described(correct)} cannot be paired with those of "
+            f"{_described(against)}: both rows need the same seeds and test images"
+        )
+
+
+def _described(outcomes: np.ndarray) -> str:
+    *seeds, images = outcomes.shape
+    return f"{seeds[0]} x {images} images" if seeds else f"{images} images"
 
 
 def _draws(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:

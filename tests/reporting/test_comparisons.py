@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from pipeline.errors import UserError
 from pipeline.reporting.comparisons import (
     compare_family,
     hierarchical_difference,
@@ -55,6 +56,13 @@ def test_swapping_the_rows_turns_the_interval():
         (-there.difference, -there.high, -there.low)
     )
     assert back.p_value == there.p_value
+
+
+def test_outcomes_that_do_not_pair_are_told():
+    with pytest.raises(UserError, match="of 9 images cannot be paired with those of 8 images"):
+        paired_difference(np.ones(9, bool), np.ones(8, bool), confidence=0.95)
+    with pytest.raises(UserError, match="of 3 x 9 images .* with those of 1 x 9 images"):
+        hierarchical_difference(np.ones((3, 9), bool), np.ones((1, 9), bool), **DRAWS)
 
 
 def test_one_seed_has_the_standard_error_of_paired_shares():
