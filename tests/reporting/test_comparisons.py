@@ -59,9 +59,9 @@ def test_swapping_the_rows_turns_the_interval():
 
 
 def test_outcomes_that_do_not_pair_are_told():
-    with pytest.raises(UserError, match="of 9 images cannot be paired with those of 8 images"):
+    with pytest.raises(UserError, match=r"of 9 images cannot be paired with those of 8 images"):
         paired_difference(np.ones(9, bool), np.ones(8, bool), confidence=0.95)
-    with pytest.raises(UserError, match="of 3 x 9 images .* with those of 1 x 9 images"):
+    with pytest.raises(UserError, match=r"of 3 x 9 images .* with those of 1 x 9 images"):
         hierarchical_difference(np.ones((3, 9), bool), np.ones((1, 9), bool), **DRAWS)
 
 
