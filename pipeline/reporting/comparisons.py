@@ -1,0 +1,271 @@
+"""Whether two rows differ in top-1: paired by test image within a seed, and over several seeds.
+
+Every row of a data set is judged on the same test images in the same order, so that the outcome of
+an image under one row is compared with its outcome under the other. `correct` and `against` hold
+those outcomes; differences are top-1 of `correct` minus top-1 of `against`, as shares.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Two networks on the same test images."""
+
+    images: int
+    gained: int
+    """Images that the first network has right and the second has wrong."""
+    lost: int
+    """Images that the first network has wrong and the second has right."""
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    """Of the exact McNemar test."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its interval from `hierarchical_mean` or `hierarchical_difference`."""
+
+    seeds: int
+    images: int
+    mean: float
+    low: float
+    high: float
+    confidence: float
+    """Of the interval."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A mean difference over seeds as a member of a family, see `compare_family`."""
+
+    estimate: Estimate
+    """With the interval of this comparison alone."""
+    p_value: float
+    """Of this comparison alone, two-sided, from the bootstrap draws."""
+    family: str
+    family_size: int
+    holm_p_value: float
+    holm_estimate: Estimate
+    """With the interval at the level of Holm's procedure. It excludes 0 where the corrected p-value
+    is below 1 - confidence, but for draws that lie on its bound."""
+
+
+def paired_difference(
+    correct: np.ndarray, against: np.ndarray, *, confidence: float
+) -> PairedDifference:
+    """Compare two networks image by image.
+
+    The p-value is that of the exact McNemar test: the binomial test of gained = lost. The interval
+    is Newcombe's tenth method (Statistics in Medicine 17, 1998, 2635-2650): the score intervals of
+    both shares, combined by their correlation over the images. Both tell the uncertainty of a
+    finite test set for these two trained networks; neither knows how the difference would vary if
+    they were trained again with other seeds.
+
+    Args:
+        correct: bool (images,).
+        against: bool (images,), same order.
+        confidence: of the interval, between 0 and 1.
+
+    Raises:
+        UserError: the numbers of images differ.
+    """
+    _check_same_shape(correct, against)
+    images = len(correct)
+    both, neither = int((correct & against).sum()), int((~correct & ~against).sum())
+    gained, lost = int((correct & ~against).sum()), int((~correct & against).sum())
+    low, high = _newcombe(both, gained, lost, neither, confidence)
+    return PairedDifference(
+        images=images,
+        gained=gained,
+        lost=lost,
+        difference=(gained - lost) / images,
+        low=low,
+        high=high,
+        p_value=float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0,
+    )
+
+
+def _newcombe(
+    both: int, gained: int, lost: int, neither: int, confidence: float
+) -> tuple[float, float]:
+    images = both + gained + lost + neither
+    first, second = both + gained, both + lost
+    a, b = (
+        binomtest(each, images).proportion_ci(confidence, method="wilson")
+        for each in (first, second)
+    )
+    product = first * (images - first) * second * (images - second)
+    covariance: float = both * neither - gained * lost
+    if covariance > 0:
+        covariance = max(covariance - images / 2, 0)
+    correlation = covariance / product**0.5 if product else 0.0
+
+    def width(up: float, down: float) -> float:
+        return float((up**2 - 2 * correlation * up * down + down**2) ** 0.5)
+
+    p, q = first / images, second / images
+    return p - q - width(p - a.low, b.high - q), p - q + width(a.high - p, q - b.low)
+
+
+def hierarchical_mean(
+    correct: np.ndarray, *, confidence: float, resamples: int, seed: int
+) -> Estimate:
+    """Mean top-1 of one row with a bootstrap interval over seeds and test images.
+
+    See `hierarchical_difference`, whose notes on few seeds hold here too.
+
+    Args:
+        correct: bool (seeds, images).
+        confidence: of the interval, between 0 and 1.
+        resamples: bootstrap draws.
+        seed: of the draws.
+    """
+    values = correct.astype(np.int8)
+    return _estimate(values, _draws(values, resamples, seed), confidence)
+
+
+def hierarchical_difference(
+    correct: np.ndarray, against: np.ndarray, *, confidence: float, resamples: int, seed: int
+) -> Estimate:
+    """Mean difference in top-1 over seeds, with a percentile bootstrap over seeds and test images.
+
+    A draw takes as many seeds as there are, with replacement, and as many test images, with
+    replacement; the same images for every seed and both rows, as they share one test set. So the
+    interval is about other seeds and other test images of the same kind. It knows nothing of other
+    data sets, schedules or splits into training and validation.
+
+    With few seeds it is no 95 % interval: the spread of S seeds is drawn too small by (S - 1) / S,
+    and with one seed it is left out. Measured in simulated experiments, 500 each, with 10,000
+    images and top-1 near 80 %: where top-1 of a row spreads by 0.37 points between seeds (standard
+    deviation), 77, 95, 95, 98 and 99 % of the intervals of 1, 2, 3, 5 and 10 seeds cover the true
+    difference; where it spreads by 0.75 points, 57, 83, 89, 92 and 94 %. Where seeds differ only by
+    chance of the images, the intervals of several seeds are too wide and cover 99 %.
+
+    Args:
+        correct: bool (seeds, images).
+        against: bool (seeds, images): same seeds and images in the same order.
+        confidence: of the interval, between 0 and 1.
+        resamples: bootstrap draws.
+        seed: of the draws.
+
+    Raises:
+        UserError: the numbers of seeds or images differ.
+    """
+    values = _difference(correct, against)
+    return _estimate(values, _draws(values, resamples, seed), confidence)
+
+
+def compare_family(
+    family: str,
+    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, Compared]:
+    """Compare several pairs of rows and correct for their number by Holm's procedure.
+
+    The probability that any of the family is called different where none is, is at most
+    1 - confidence, as far as the bootstrap draws are right: see `hierarchical_difference` on what
+    they cover. The two-sided p-value is twice the share of draws at or beyond 0, at the smaller
+    side, with 1 added to their number and to that of all draws.
+
+    Args:
+        family: Its name, for the reader.
+        pairs: Of each comparison `correct` and `against` of `hierarchical_difference`.
+        confidence: of the intervals, between 0 and 1.
+        resamples: bootstrap draws.
+        seed: of the draws.
+
+    Raises:
+        UserError: the numbers of seeds or images of a pair differ.
+    """
+    values = {name: _difference(*pair) for name, pair in pairs.items()}
+    draws = {name: _draws(each, resamples, seed) for name, each in values.items()}
+    p_values = np.array([_p_value(each) for each in draws.values()])
+    corrected = holm(p_values)
+    rejected = int((corrected < 1 - confidence).sum())
+    ranks = p_values.argsort(kind="stable").argsort(kind="stable")
+    compared = {}
+    for place, name in enumerate(pairs):
+        tests_left = len(pairs) - min(int(ranks[place]), rejected)
+        level = (1 - confidence) / tests_left
+        compared[name] = Compared(
+            estimate=_estimate(values[name], draws[name], confidence),
+            p_value=float(p_values[place]),
+            family=family,
+            family_size=len(pairs),
+            holm_p_value=float(corrected[place]),
+            holm_estimate=_estimate(values[name], draws[name], 1 - level),
+        )
+    return compared
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Corrected p-values of a family (S. Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    The i-th smallest of m is multiplied by m - i + 1, then raised to the largest of those before
+    it, and cut at 1.
+
+    Args:
+        p_values: float (m,).
+    """
+    order = p_values.argsort(kind="stable")
+    multiplied = p_values[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty_like(p_values)
+    corrected[order] = np.maximum.accumulate(multiplied).clip(max=1)
+    return corrected
+
+
+def _difference(correct: np.ndarray, against: np.ndarray) -> np.ndarray:
+    _check_same_shape(correct, against)
+    return correct.astype(np.int8) - against.astype(np.int8)
+
+
+def _check_same_shape(correct: np.ndarray, against: np.ndarray) -> None:
+    if correct.shape != against.shape:
+        raise UserError(
+            f"outcomes of {_described(correct)} cannot be paired with those of "
+            f"{_described(against)}: both rows need the same seeds and test images"
+        )
+
+
+def _described(outcomes: np.ndarray) -> str:
+    *seeds, images = outcomes.shape
+    return f"{seeds[0]} x {images} images" if seeds else f"{images} images"
+
+
+def _draws(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means of `resamples` bootstrap draws of (seeds, images) values.
+
+    Images with the same values under all seeds are interchangeable, so only how many of each kind
+    a draw takes is drawn, which is multinomial. All sums are of integers, so 0 is met exactly.
+    """
+    seeds, images = values.shape
+    kinds, counts = np.unique(values, axis=1, return_counts=True)
+    random = np.random.default_rng(seed)
+    drawn_images = random.multinomial(images, counts / images, resamples)
+    drawn_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
+    sums = drawn_images.astype(np.float64) @ kinds.T.astype(np.float64)
+    return (sums * drawn_seeds).sum(1) / (seeds * images)
+
+
+def _estimate(values: np.ndarray, draws: np.ndarray, confidence: float) -> Estimate:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    seeds, images = values.shape
+    return Estimate(seeds, images, float(values.mean()), float(low), float(high), confidence)
+
+
+def _p_value(draws: np.ndarray) -> float:
+    beyond = min((draws <= 0).sum(), (draws >= 0).sum())
+    return float(min(2 * (beyond + 1) / (len(draws) + 1), 1))
