@@ -8,16 +8,13 @@ order. The teacher never changes, so what depends on it alone is computed once, 
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from pipeline.losses.products import dot
-from pipeline.losses.ranks import values_of_equal_rank
+from pipeline.losses.kernels import mean_squared_difference, values_of_equal_rank
 
 Form = Literal["quantile", "softmax", "released"]
 Prepared = tuple[tuple[Tensor, ...], ...]
@@ -101,25 +98,7 @@ def quantile_distance(student: Tensor, teacher: Tensor) -> Tensor:
         student: weights of any shape.
         teacher: for each of them the teacher's weight of the same rank, same shape.
     """
-    if torch.compiler.is_compiling():  # which derives as few passes, and shares them with others
-        return F.mse_loss(student, teacher)
-    return _MeanSquaredDifference.apply(student, teacher)
-
-
-class _MeanSquaredDifference(Function):
-    """F.mse_loss without gradient for the target, in half of its time."""
-
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
-        difference = student - teacher
-        ctx.save_for_backward(difference)
-        return dot(difference, difference) / difference.numel()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (difference,) = ctx.saved_tensors
-        return difference * (2 * gradient / difference.numel()), None
+    return mean_squared_difference(student, teacher)
 
 
 def softmax_divergence(
