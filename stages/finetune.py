@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pipeline.errors import run
 from pipeline.params import load_params
-from pipeline.training.phases import Places, finetune_teacher
+from pipeline.training.phases import TrainingPlaces, train
+from pipeline.training.plan import Plan
 from stages.arguments import training_parser
 
 
@@ -19,14 +20,11 @@ def main() -> None:
     parser = training_parser(__doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="folder of the teacher")
     arguments = parser.parse_args()
-    places = Places(arguments.data, arguments.out, arguments.results)
-    finetune_teacher(
-        load_params(arguments.params),
-        places,
-        arguments.network,
-        arguments.seed,
-        arguments.teacher,
+    params = load_params(arguments.params)
+    plan = Plan.finetune(
+        params, network=arguments.network, seed=arguments.seed, teacher=arguments.teacher
     )
+    train(params, TrainingPlaces(arguments.data, arguments.out, arguments.results), plan)
 
 
 if __name__ == "__main__":

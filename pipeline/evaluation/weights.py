@@ -18,9 +18,9 @@ from pipeline.models.binary import BinaryConv2d, sign
 from pipeline.models.layers import regularized_convolutions
 
 NEAR_ZERO = 0.1
-"""Of the mean |w| of the layer."""
+"""Largest |w| that is near zero, as a share of the layer's mean |w|."""
 HISTOGRAM_EDGES: tuple[float, ...] = tuple(np.linspace(-3, 3, 61).round(1).tolist())
-"""Of 60 bins, in standard deviations of the layer."""
+"""Edges of 60 bins, in standard deviations of the layer."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LayerStatistics:
     """Whether the network uses one bit of each weight."""
     kurtosis: float
     target: float | None
-    """Of the kurtosis loss, if the network was trained with it."""
+    """K_T of the kurtosis loss, if the network was trained with it."""
     near_zero_share: float
     binarization_error: float
     teacher_distance: float | None

@@ -50,13 +50,10 @@ class Objective:
         self._of_weights = self._terms_of_weights
         self._weights = {name: getattr(params, name).weight for name in self.losses}
         self._params = params
-        self.targets: dict[str, float] = {}
-        if "kurtosis" in losses:
-            regularized = regularized_convolutions(model)
-            self._regularized = [layer.weight for layer in regularized.values()]
-            targets = layer_targets(params.kurtosis.target, list(regularized), losses)
-            self.targets = dict(zip(regularized, targets, strict=True))
-            self._targets = self._regularized[0].new_tensor(targets)
+        regularized = regularized_convolutions(model)
+        self._regularized = [layer.weight for layer in regularized.values()]
+        self.targets = layer_targets(params.kurtosis.target, list(regularized), losses)
+        self._targets = self._regularized[0].new_tensor(list(self.targets.values()))
         if "mimicking" in losses:
             if mimicked is None:
                 raise UserError("losses: mimicking needs a teacher, there is none")
