@@ -118,7 +118,7 @@ def _measure(
     _check_data(places, architecture, manifest)
 
     weights = _weights(model, description, reference)
-    spent = cost(model, (manifest.channels, manifest.image_size, manifest.image_size))
+    costs = cost(model, (manifest.channels, manifest.image_size, manifest.image_size))
     maps = _feature_maps(model, images, params.evaluation.feature_map_image)
     batches = _batches(images, execution)
     last_model, _ = load_trained(places.model, "last")
@@ -128,7 +128,7 @@ def _measure(
         )
         for each in (model, last_model)
     )
-    return _Measured(best, last, weights, spent, maps, manifest, provenance(execution))
+    return _Measured(best, last, weights, costs, maps, manifest, provenance(execution))
 
 
 def _metrics(

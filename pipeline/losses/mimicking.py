@@ -17,11 +17,11 @@ from torch import Tensor
 from pipeline.losses.kernels import mean_squared_difference, values_of_equal_rank
 
 Form = Literal["quantile", "softmax", "released"]
-Prepared = tuple[tuple[Tensor, ...], ...]
-"""For each layer what its term takes of the teacher."""
+TeacherParts = tuple[tuple[Tensor, ...], ...]
+"""What the term of each layer needs of the teacher."""
 
 
-def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -> Prepared:
+def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -> TeacherParts:
     """What `mimicking_loss` needs of the teacher.
 
     Args:
@@ -43,7 +43,7 @@ def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -
     return tuple((weight.exp(), (weight.exp() * weight).mean()) for weight in weights)
 
 
-def pair_by_rank(student: Sequence[Tensor], teacher: Prepared) -> Prepared:
+def pair_by_rank(student: Sequence[Tensor], teacher: TeacherParts) -> TeacherParts:
     """What `mimicking_loss` needs of the teacher in the form `quantile`.
 
     Sorting is what this form costs. A step moves weights little, so their ranks may be kept for
@@ -62,7 +62,7 @@ def pair_by_rank(student: Sequence[Tensor], teacher: Prepared) -> Prepared:
 
 
 def mimicking_loss(
-    student: Sequence[Tensor], teacher: Prepared, form: Form, temperature: float
+    student: Sequence[Tensor], teacher: TeacherParts, form: Form, temperature: float
 ) -> Tensor:
     """L_WDM in one of its forms, summed over the layers.
 

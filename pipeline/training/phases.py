@@ -69,7 +69,7 @@ def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
             images = open_prepared(places.data)
             architecture = _architecture(params, plan, images.manifest)
             model, origin = _network(plan, architecture, images.manifest)
-            made = provenance(execution) | origin
+            record = provenance(execution) | origin
             task = _task(run, params, plan, model, architecture, images, execution, world)
             debug = _is_debugged(params, plan)
             key = _fingerprint(params, plan, architecture, images, execution)
@@ -80,7 +80,7 @@ def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
                 else:
                     outcome = trainer.run(scratch, interruption)
                 if world.is_main:
-                    description = _describe(params, plan, architecture, made, debug, outcome)
+                    description = _describe(params, plan, architecture, record, debug, outcome)
                     _write(places, description, outcome)
                     scratch.clear()
 
@@ -242,7 +242,7 @@ def _describe(
     params: Params,
     plan: Plan,
     architecture: Architecture,
-    made: dict[str, Any],
+    record: dict[str, Any],
     debug: bool,
     outcome: Outcome,
 ) -> Description:
@@ -258,7 +258,7 @@ def _describe(
         validation_top1=outcome.validation_top1,
         debug=debug,
         params=params.recorded(),
-        provenance=made,
+        provenance=record,
         step=plan.step,
         start=start.name if start else None,
         distiller=distiller.name if distiller else None,
