@@ -141,7 +141,7 @@ class OurLoop:
         debug = Debug(batches=batches, overfit_one_batch=False)
         training = workload.our_batches()
         self.task = Task(
-            cell="benchmark",
+            run="benchmark",
             model=student,
             distiller=teacher if row == "complete" else None,
             objective=Objective(losses, workload.params, student, mimicked=teacher),

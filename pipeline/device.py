@@ -1,4 +1,4 @@
-"""Where and in what execution a stage computes."""
+"""The device of a stage, and how it computes there."""
 
 import contextlib
 import os
@@ -48,10 +48,10 @@ class Execution:
 
 @contextlib.contextmanager
 def within_gpu_memory(what: str, advice: str) -> Iterator[None]:
-    """Have the GPU's memory running out end in one line, also before torch asks for any of it.
+    """Turn GPU out-of-memory errors, also those before torch allocates, into one line.
 
     Raises:
-        UserError: it did; `what` was too much for it, `advice` says what to change.
+        UserError: the GPU is out of memory; `what` names the work, `advice` what to change.
     """
     try:
         yield

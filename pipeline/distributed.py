@@ -9,8 +9,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from pipeline.errors import UserError
-
 
 @dataclass(frozen=True)
 class World:
@@ -25,15 +23,15 @@ class World:
         return self.rank == 0
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum `values` over all processes, in place."""
+        """Sum `values` over all processes, in place; every process must call it."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
     def broadcast(self, content: bytes | None, device: torch.device) -> bytes | None:
-        """The main process's `content`, in every process; what the others give does not count.
+        """The main process's `content`, in every process; it is ignored on the others.
 
-        As the bytes they are: torch's own broadcast of objects reads a pickle.
+        The bytes are sent as they are: torch's own broadcast of objects reads a pickle.
         """
         if self.size == 1:
             return content
@@ -51,7 +49,7 @@ class World:
     def share_buffers(self, model: nn.Module) -> None:
         """Give every process the main one's batch statistics, those of the network it saves.
 
-        In training each process takes them from its own share of a batch.
+        In training each process computes them from its own share of a batch.
         """
         if self.size > 1:
             for buffer in model.buffers():
@@ -62,23 +60,6 @@ class World:
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor(int(flag), device=device)).item())
-
-    def check_batch_size(self, batch_size: int, smallest: int) -> None:
-        """Refuse global batches that the processes cannot share.
-
-        Args:
-            batch_size: the parameter, which bounds their images.
-            smallest: images in the smallest of them.
-
-        Raises:
-            UserError: a process would get less than two images of it.
-        """
-        if smallest < 2 * self.size:
-            raise UserError(
-                f"batch_size is {batch_size}, the smallest batch has {smallest}: batch "
-                "normalization needs at least 2 images in each process, of which there are "
-                f"{self.size}"
-            )
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ TRAINING_CODE = (
     "pipeline/evaluation/accuracy.py",
     "pipeline/losses",
     "pipeline/models",
+    "pipeline/names.py",
     "pipeline/params.py",
     "pipeline/provenance.py",
     "pipeline/targets.py",

@@ -46,8 +46,8 @@ def parse_targets(target: float | str) -> tuple[float, ...]:
 
 def layer_targets(
     target: float | str, names: Sequence[str], losses: Collection[str]
-) -> tuple[float, ...]:
-    """The target of each layer.
+) -> dict[str, float]:
+    """The target of each layer under the kurtosis loss, by name; none without that loss.
 
     The released code has lists for ResNet-18 alone, and stumbles over the 35 layers of ResNet-34.
     There each further block of a stage has the targets of the stage's second block. [inferred]
@@ -55,13 +55,18 @@ def layer_targets(
     Args:
         target: one number for all layers; one for each in module order, "1.4 x14, 1.8 x4, 2.2"; or
             a list of the released code, `released cifar10` or `released imagenet`.
-        names: of the layers.
+        names: of the regularized layers, in module order.
         losses: of the row; the released lists are others where a teacher takes part in them.
+
+    Returns:
+        Targets in the order of `names`.
 
     Raises:
         UserError: there are several targets, but not one for each layer; or released ones, for a
             network that is neither ResNet-18 nor ResNet-34.
     """
+    if "kurtosis" not in losses:
+        return {}
     if target in WITHOUT_TEACHER:
         taught = "distillation" in losses or "mimicking" in losses
         listed = WITH_TEACHER if taught else WITHOUT_TEACHER[str(target)]
@@ -72,13 +77,13 @@ def layer_targets(
                 f"kurtosis.target is {target!r}, which is for ResNet-18 and ResNet-34: this "
                 f"network's regularized layers are others ({names[0]} to {names[-1]})"
             )
-        return tuple(of_layer[twin] for twin in twins)
+        return {name: of_layer[twin] for name, twin in zip(names, twins, strict=True)}
     targets = parse_targets(target)
     if len(targets) == 1:
-        return targets * len(names)
+        return dict.fromkeys(names, targets[0])
     if len(targets) != len(names):
         raise UserError(
             f"kurtosis.target has {len(targets)} targets: the network has {len(names)} regularized "
             f"layers ({names[0]} to {names[-1]}); give one target or {len(names)}"
         )
-    return targets
+    return dict(zip(names, targets, strict=True))

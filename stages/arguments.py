@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from pipeline.names import NETWORKS
+
 
 def stage_parser(description: str) -> argparse.ArgumentParser:
     """A parser that shows the stage's docstring and asks for --params."""
@@ -20,10 +22,22 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--network",
         required=True,
-        help="resnet20, resnet18 or vgg_small for images of CIFAR's size; imagenet_resnet18 or "
-        "imagenet_resnet34; in full precision only: torchvision_resnet18 or torchvision_resnet34",
+        choices=NETWORKS,
+        help="imagenet_* are for images of ImageNet's size, torchvision_* too, in full precision "
+        "only; the others for images of CIFAR's size",
     )
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seed", type=non_negative_int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the trained network")
     parser.add_argument("--results", type=Path, required=True, help="folder of the curves")
     return parser
+
+
+def non_negative_int(text: str) -> int:
+    """Read an option's value.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no whole number, or below 0.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)

@@ -13,7 +13,8 @@ from pathlib import Path
 from pipeline.errors import run
 from pipeline.names import LOSSES
 from pipeline.params import load_params
-from pipeline.training.phases import Places, binarize_student
+from pipeline.training.phases import TrainingPlaces, train
+from pipeline.training.plan import Plan
 from stages.arguments import training_parser
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     """Entry point."""
     parser = training_parser(__doc__)
     parser.add_argument("--row", required=True, help="name of the row")
-    parser.add_argument("--losses", required=True, nargs="+", help=f"of {', '.join(LOSSES)}")
+    parser.add_argument("--losses", required=True, nargs="+", choices=LOSSES)
     parser.add_argument("--teacher", type=Path, required=True, help="folder of the teacher")
     parser.add_argument(
         "--distiller",
@@ -36,19 +37,19 @@ def main() -> None:
     )
     parser.add_argument("--step-one", type=Path, help="folder that step one wrote, for step two")
     arguments = parser.parse_args()
-    places = Places(arguments.data, arguments.out, arguments.results)
-    binarize_student(
-        load_params(arguments.params),
-        places,
-        arguments.network,
-        arguments.seed,
-        arguments.row,
-        arguments.losses,
-        arguments.teacher,
-        arguments.distiller,
-        arguments.step,
-        arguments.step_one,
+    params = load_params(arguments.params)
+    plan = Plan.binarize(
+        params,
+        network=arguments.network,
+        seed=arguments.seed,
+        row=arguments.row,
+        losses=arguments.losses,
+        teacher=arguments.teacher,
+        distiller=arguments.distiller,
+        step=arguments.step,
+        step_one=arguments.step_one,
     )
+    train(params, TrainingPlaces(arguments.data, arguments.out, arguments.results), plan)
 
 
 if __name__ == "__main__":

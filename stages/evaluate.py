@@ -6,13 +6,15 @@ writes  RESULTS/<cell>.json: top-1 with its interval, top-5, loss, means over la
         RESULTS/details/<cell>.json: confusion matrix, statistics and histogram of each layer,
         what was run
         RESULTS/feature_maps/<cell>.safetensors: one test image and what a layer sees of it
+        RESULTS/outcomes/<cell>.safetensors: which test images are classified correctly
+        RESULTS/provenance/<cell>.json, unless it describes the same bytes already
         where <cell> is <network>-<row>-<seed> of MODEL
 """
 
 from pathlib import Path
 
 from pipeline.errors import run
-from pipeline.evaluation.cell import Places, evaluate_cell
+from pipeline.evaluation.cell import EvaluationPlaces, evaluate_cell
 from pipeline.params import load_params
 from stages.arguments import stage_parser
 
@@ -29,7 +31,9 @@ def main() -> None:
     )
     parser.add_argument("--results", type=Path, required=True, help="folder to write to")
     arguments = parser.parse_args()
-    places = Places(arguments.data, arguments.model, arguments.reference, arguments.results)
+    places = EvaluationPlaces(
+        arguments.data, arguments.model, arguments.reference, arguments.results
+    )
     metrics = evaluate_cell(load_params(arguments.params), places)
     print(
         f"{arguments.model.name}: test top-1 {metrics['top1']:.4f} "

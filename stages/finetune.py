@@ -10,9 +10,10 @@ writes  OUT/model.json, best.safetensors, last.safetensors
 from pathlib import Path
 
 from pipeline.errors import run
+from pipeline.names import LOSSES
 from pipeline.params import load_params
-from pipeline.training.objective import LOSSES
-from pipeline.training.phases import Places, finetune_teacher
+from pipeline.training.phases import TrainingPlaces, train
+from pipeline.training.plan import Plan
 from stages.arguments import training_parser
 
 
@@ -20,19 +21,19 @@ def main() -> None:
     """Entry point."""
     parser = training_parser(__doc__)
     parser.add_argument("--row", required=True, help="name of the row")
-    parser.add_argument("--losses", required=True, nargs="+", help=f"of {', '.join(LOSSES)}")
+    parser.add_argument("--losses", required=True, nargs="+", choices=LOSSES)
     parser.add_argument("--teacher", type=Path, required=True, help="folder of the teacher")
     arguments = parser.parse_args()
-    places = Places(arguments.data, arguments.out, arguments.results)
-    finetune_teacher(
-        load_params(arguments.params),
-        places,
-        arguments.network,
-        arguments.seed,
-        arguments.row,
-        arguments.losses,
-        arguments.teacher,
+    params = load_params(arguments.params)
+    plan = Plan.finetune(
+        params,
+        network=arguments.network,
+        seed=arguments.seed,
+        row=arguments.row,
+        losses=arguments.losses,
+        teacher=arguments.teacher,
     )
+    train(params, TrainingPlaces(arguments.data, arguments.out, arguments.results), plan)
 
 
 if __name__ == "__main__":

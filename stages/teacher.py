@@ -10,7 +10,8 @@ writes  OUT/model.json, best.safetensors, last.safetensors
 
 from pipeline.errors import run
 from pipeline.params import load_params
-from pipeline.training.phases import Places, train_teacher
+from pipeline.training.phases import TrainingPlaces, train
+from pipeline.training.plan import Plan
 from stages.arguments import training_parser
 
 
@@ -21,14 +22,14 @@ def main() -> None:
         "--pretrained", action="store_true", help="read the weights of a torchvision_* network"
     )
     arguments = parser.parse_args()
-    places = Places(arguments.data, arguments.out, arguments.results)
-    train_teacher(
-        load_params(arguments.params),
-        places,
-        arguments.network,
-        arguments.seed,
+    params = load_params(arguments.params)
+    plan = Plan.teacher(
+        params,
+        network=arguments.network,
+        seed=arguments.seed,
         pretrained=arguments.pretrained,
     )
+    train(params, TrainingPlaces(arguments.data, arguments.out, arguments.results), plan)
 
 
 if __name__ == "__main__":

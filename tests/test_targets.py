@@ -56,9 +56,11 @@ def test_no_targets(target):
 
 def test_one_target_for_all_layers_or_one_for_each():
     names = ["layer1.conv1", "layer1.conv2", "layer2.conv1"]
-    assert layer_targets(1.8, names, NO_TEACHER) == (1.8, 1.8, 1.8)
-    assert layer_targets("1.4", names, TEACHER) == (1.4, 1.4, 1.4)
-    assert layer_targets("1.4 x2, 2.2", names, TEACHER) == (1.4, 1.4, 2.2)
+    assert layer_targets(1.8, names, NO_TEACHER) == dict.fromkeys(names, 1.8)
+    assert layer_targets("1.4", names, TEACHER) == dict.fromkeys(names, 1.4)
+    listed = layer_targets("1.4 x2, 2.2", names, TEACHER)
+    assert list(listed.items()) == list(zip(names, (1.4, 1.4, 2.2), strict=True))
+    assert layer_targets(1.8, names, ("cross_entropy", "mimicking")) == {}
     with pytest.raises(UserError) as error:
         layer_targets("1.4 x14, 1.8 x4, 2.2", names, NO_TEACHER)
     assert str(error.value) == (
@@ -75,14 +77,17 @@ def test_released_targets_are_those_of_the_layers_of_resnet18(network):
     assert names == list(RESNET18_LAYERS)
     for target in ("imagenet", "cifar10"):
         alone = layer_targets(f"released {target}", names, NO_TEACHER)
-        assert list(alone) == RELEASED[f"{target}, no teacher"]
-        assert list(layer_targets(f"released {target}", names, TEACHER)) == RELEASED["teacher"]
+        assert list(alone) == names
+        assert list(alone.values()) == RELEASED[f"{target}, no teacher"]
+        taught = layer_targets(f"released {target}", names, TEACHER)
+        assert list(taught.values()) == RELEASED["teacher"]
 
 
 def test_further_blocks_of_resnet34_have_the_targets_of_the_second():
     names = layers("imagenet_resnet34")
     targets = layer_targets("released imagenet", names, NO_TEACHER)
-    assert list(targets) == [
+    assert list(targets) == names
+    assert list(targets.values()) == [
         *[1.8, 1.4, 1.4, 1.4, 1.4, 1.4],
         *[1.4, 1.2, 1.4, 1.2, 1.2, 1.2, 1.2, 1.2, 1.2],
         *[1.4, 1.4, 1.4, *[1.2, 1.2] * 5],
@@ -92,7 +97,7 @@ def test_further_blocks_of_resnet34_have_the_targets_of_the_second():
 
 def test_a_list_for_resnet18_does_not_fit_resnet34():
     names = layers("imagenet_resnet34")
-    assert layer_targets(1.8, names, NO_TEACHER) == (1.8,) * 35
+    assert layer_targets(1.8, names, NO_TEACHER) == dict.fromkeys(names, 1.8)
     message = "kurtosis.target has 19 targets: the network has 35 regularized layers"
     for targets in (WITH_TEACHER, *WITHOUT_TEACHER.values()):
         assert len(layer_targets(targets, RESNET18_LAYERS, NO_TEACHER)) == 19

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn import functional as F
 
 from pipeline.data.loading.batches import Batches
 from pipeline.device import Execution
+from pipeline.distributed import World
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,9 @@ class Score:
     """Images whose true class is among the five highest logits (all, if there are fewer)."""
     loss: float
     """Mean cross-entropy, nats per image."""
+    outcomes: np.ndarray
+    """bool (images,): whether the highest logit is the true class, for the images of this process
+    in their order."""
 
     @property
     def images(self) -> int:
@@ -45,33 +48,37 @@ class Score:
         return self.top5_correct / self.images
 
 
-def score(model: nn.Module, batches: Batches, execution: Execution, classes: int) -> Score:
+def score(
+    model: nn.Module, batches: Batches, execution: Execution, world: World, classes: int
+) -> Score:
     """Pass every image of `batches` through `model` once, in evaluation mode.
-
-    Where processes share the batches, each gets the counts of all of them.
 
     Args:
         model: Gives logits (B, classes); is on the device of `execution` and is left in
             evaluation mode.
         batches: Unshuffled and not augmented; this process's share.
         execution: Device and autocast.
+        world: The processes that share the batches; each gets the counts of all of them.
         classes: Number of classes.
     """
     confusion = torch.zeros(classes * classes, dtype=torch.int64, device=execution.device)
     top5_and_loss = torch.zeros(2, dtype=torch.float64, device=execution.device)
+    outcomes = []
     for logits, labels in _predictions(model, batches, execution):
+        outcomes.append(logits.argmax(1) == labels)
         pairs = labels * classes + logits.argmax(1)
         confusion += torch.bincount(pairs, minlength=classes * classes)
         highest = logits.topk(min(5, classes)).indices
         top5_and_loss[0] += (highest == labels[:, None]).sum()
         top5_and_loss[1] += _loss_sum(logits, labels)
-    counts = _over_processes(confusion).reshape(classes, classes).cpu().numpy()
-    top5_correct, loss_sum = _over_processes(top5_and_loss).tolist()
-    return Score(counts, int(top5_correct), loss_sum / int(counts.sum()))
+    counts = world.sum(confusion).reshape(classes, classes).cpu().numpy()
+    top5_correct, loss_sum = world.sum(top5_and_loss).tolist()
+    loss = loss_sum / int(counts.sum())
+    return Score(counts, int(top5_correct), loss, torch.cat(outcomes).cpu().numpy())
 
 
 def mean_loss_and_top1(
-    model: nn.Module, batches: Batches, execution: Execution
+    model: nn.Module, batches: Batches, execution: Execution, world: World
 ) -> tuple[float, float]:
     """Mean cross-entropy (nats per image) and top-1 share: what validation needs of `score`."""
     sums = torch.zeros(3, dtype=torch.float64, device=execution.device)
@@ -79,7 +86,7 @@ def mean_loss_and_top1(
         sums[0] += _loss_sum(logits, labels)
         sums[1] += (logits.argmax(1) == labels).sum()
         sums[2] += len(labels)
-    loss, correct, images = _over_processes(sums).tolist()
+    loss, correct, images = world.sum(sums).tolist()
     return loss / images, correct / images
 
 
@@ -96,10 +103,10 @@ def bootstrap_interval(
 
     Args:
         correct: Images counted.
-        images: Of so many.
+        images: All that were counted.
         resamples: Bootstrap draws.
         confidence: Share of the draws inside the interval.
-        seed: Of the draws.
+        seed: What the draws depend on.
 
     Returns:
         Lower and upper bound, shares.
@@ -123,10 +130,3 @@ def _predictions(
 
 def _loss_sum(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits, labels, reduction="none").double().sum()
-
-
-def _over_processes(values: torch.Tensor) -> torch.Tensor:
-    """Sum over the processes that share the batches; each must ask, also one with no image."""
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(values)
-    return values

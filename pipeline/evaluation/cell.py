@@ -15,10 +15,13 @@ from pipeline.data.loading.dataset import Images, open_prepared
 from pipeline.data.loading.normalization import Normalization
 from pipeline.data.prepared import Manifest
 from pipeline.device import Execution, configure, select_device, within_gpu_memory
+from pipeline.distributed import World
 from pipeline.errors import UserError
-from pipeline.evaluation.accuracy import bootstrap_interval, score
-from pipeline.evaluation.cost import cost
+from pipeline.evaluation.accuracy import Score, bootstrap_interval, score
+from pipeline.evaluation.blank_maps import BlankMaps, counted_blank_maps
+from pipeline.evaluation.cost import Cost, cost
 from pipeline.evaluation.feature_maps import feature_maps
+from pipeline.evaluation.outcomes import write_outcomes
 from pipeline.evaluation.weights import (
     HISTOGRAM_EDGES,
     layer_statistics,
@@ -27,16 +30,16 @@ from pipeline.evaluation.weights import (
 from pipeline.models.architecture import Architecture
 from pipeline.models.layers import regularized_convolutions
 from pipeline.models.saved import Description, load_trained
-from pipeline.params import Params
+from pipeline.params import Evaluation, Params
 from pipeline.provenance import record
 from pipeline.targets import layer_targets
 
 BATCH_SIZE = 256
-"""Images in flight; has no say in the result beyond rounding of the mean loss."""
+"""Test images at a time; affects only the rounding of the mean loss."""
 
 
 @dataclass(frozen=True)
-class Places:
+class EvaluationPlaces:
     """Where an evaluation reads and writes."""
 
     data: Path
@@ -48,7 +51,7 @@ class Places:
     results: Path
 
 
-def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
+def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
     """Judge a trained network and write its metrics, details and feature maps.
 
     This is the only place that looks at the test images. The best epoch, by validation, is
@@ -68,85 +71,127 @@ def evaluate_cell(params: Params, places: Places) -> dict[str, Any]:
             the network computes no finite numbers, or the device is out of memory.
     """
     model, description = load_trained(places.model, "best")
-    architecture = description.architecture
-    binary = architecture.binarization is not None
     with within_gpu_memory(
         f"{places.model}: {BATCH_SIZE} test images at a time",
         "free it of other processes, or compute on the CPU: BDBNN_DEVICE=cpu",
     ):
-        execution = configure(params.compute, select_device(), binary=binary)
-        reference = _load_reference(places, model, architecture)
-        images = open_prepared(places.data)
-        manifest = images.manifest
-        _check_data(places, architecture, manifest)
+        measured = _measure(params, places, model, description)
+    if not math.isfinite(measured.best.loss):
+        raise UserError(
+            f"{places.model}: the cross-entropy of its best epoch is {measured.best.loss}"
+        )
+    identity = {
+        "row": description.row,
+        "network": description.architecture.network,
+        "seed": description.seed,
+    }
+    metrics = identity | _metrics(params.evaluation, description, measured)
+    details = identity | _details(params, places, description, measured)
+    cell = "{network}-{row}-{seed}".format(**identity)
+    outputs = {
+        "metrics": places.results / f"{cell}.json",
+        "details": places.results / "details" / f"{cell}.json",
+        "outcomes": places.results / "outcomes" / f"{cell}.safetensors",
+    }
+    write_tensors(places.results / "feature_maps" / f"{cell}.safetensors", measured.feature_maps)
+    write_outcomes(outputs["outcomes"], measured.best.outcomes)
+    write_json(outputs["details"], details)
+    write_json(outputs["metrics"], metrics)
+    record(places.results, cell, "evaluation", measured.execution, outputs)
+    return metrics
 
-        weights = _weights(model, description, reference)
-        image_shape = (manifest.channels, manifest.image_size, manifest.image_size)
-        spent = cost(model, image_shape)
-        maps = _feature_maps(model, images, params.evaluation.feature_map_image)
-        batches = _batches(images, execution)
-        best = score(execution.place(model), batches, execution, architecture.classes)
-        last_model, _ = load_trained(places.model, "last")
-        last = score(execution.place(last_model), batches, execution, architecture.classes)
-    if not math.isfinite(best.loss):
-        raise UserError(f"{places.model}: the cross-entropy of its best epoch is {best.loss}")
+
+@dataclass(frozen=True)
+class _Measured:
+    """What an evaluation found out, and on what."""
+
+    best: Score
+    last: Score
+    weights: dict[str, Any]
+    """Statistics and histogram of each regularized layer, as JSON."""
+    cost: Cost
+    feature_maps: dict[str, torch.Tensor]
+    blank_maps: BlankMaps
+    manifest: Manifest
+    execution: Execution
+
+
+def _measure(
+    params: Params, places: EvaluationPlaces, model: nn.Module, description: Description
+) -> _Measured:
+    architecture = description.architecture
+    binary = architecture.binarization is not None
+    execution = configure(params.compute, select_device(), binary=binary)
+    reference = _load_reference(places, model, architecture)
+    images = open_prepared(places.data)
+    manifest = images.manifest
+    _check_data(places, architecture, manifest)
+
+    weights = _weights(model, description, reference)
+    costs = cost(model, (manifest.channels, manifest.image_size, manifest.image_size))
+    maps = _feature_maps(model, images, params.evaluation.feature_map_image)
+    batches = _batches(images, execution)
+    last_model, _ = load_trained(places.model, "last")
+    alone, classes = World(rank=0, size=1), architecture.classes
+    with counted_blank_maps(model) as blank_maps:
+        best = score(execution.place(model), batches, execution, alone, classes)
+    last = score(execution.place(last_model), batches, execution, alone, classes)
+    return _Measured(best, last, weights, costs, maps, blank_maps, manifest, execution)
+
+
+def _metrics(
+    evaluation: Evaluation, description: Description, measured: _Measured
+) -> dict[str, Any]:
+    """One number each, for DVC."""
+    best = measured.best
     low, high = bootstrap_interval(
         best.correct,
         best.images,
-        resamples=params.evaluation.bootstrap_resamples,
-        confidence=params.evaluation.confidence,
+        resamples=evaluation.bootstrap_resamples,
+        confidence=evaluation.confidence,
         seed=description.seed,
     )
-
-    identity = {
-        "row": description.row,
-        "network": architecture.network,
-        "seed": description.seed,
-    }
-    metrics = {
-        **identity,
+    return {
         "top1": best.top1,
         "top1_low": low,
         "top1_high": high,
         "top5": best.top5,
         "loss": best.loss,
-        "last_epoch_top1": last.top1,
+        "last_epoch_top1": measured.last.top1,
         "validation_top1": description.validation_top1,
         "best_epoch": description.best_epoch,
-        **_means(weights["layers"]),
-        **asdict(spent),
+        **_means(measured.weights["layers"]),
+        "blank_map_share": measured.blank_maps.share(),
+        **asdict(measured.cost),
         "debug": description.debug,
     }
-    details = {
-        **identity,
+
+
+def _details(
+    params: Params, places: EvaluationPlaces, description: Description, measured: _Measured
+) -> dict[str, Any]:
+    """What was run, and what has more than one number."""
+    manifest = measured.manifest
+    return {
         "losses": description.losses,
         "teacher": description.teacher,
         **description.model_dump(
             include={"step", "start", "distiller", "pretrained"}, exclude_defaults=True
         ),
         "reference": places.reference.name if places.reference else None,
-        "architecture": architecture.model_dump(mode="json"),
+        "architecture": description.architecture.model_dump(mode="json"),
         "params": description.params | {"evaluation": params.evaluation.model_dump(mode="json")},
         **({"debug": True} if description.debug else {}),
         "manifest": manifest.model_dump(mode="json"),
         "classes": manifest.classes,
-        "confusion": [" ".join(map(str, line)) for line in best.confusion.tolist()],
-        **weights,
+        "confusion": [" ".join(map(str, line)) for line in measured.best.confusion.tolist()],
+        **measured.weights,
+        "blank_maps": {name: asdict(layer) for name, layer in measured.blank_maps.layers().items()},
     }
-    cell = "{network}-{row}-{seed}".format(**identity)
-    write_tensors(places.results / "feature_maps" / f"{cell}.safetensors", maps)
-    outputs = {
-        "metrics": places.results / f"{cell}.json",
-        "details": places.results / "details" / f"{cell}.json",
-    }
-    write_json(outputs["details"], details)
-    write_json(outputs["metrics"], metrics)
-    record(places.results, cell, "evaluation", execution, outputs)
-    return metrics
 
 
 def _load_reference(
-    places: Places, model: nn.Module, architecture: Architecture
+    places: EvaluationPlaces, model: nn.Module, architecture: Architecture
 ) -> nn.Module | None:
     """The reference; it may be another network if its layers pair by name and shape."""
     folder = places.reference
@@ -157,12 +202,11 @@ def _load_reference(
         found, wanted = getattr(description.architecture, key), getattr(architecture, key)
         if found != wanted:
             raise UserError(
-                f"--reference {folder}: its {key} is {found!r}, that of {places.model} is "
-                f"{wanted!r}"
+                f"reference {folder}: its {key} is {found!r}, that of {places.model} is {wanted!r}"
             )
     if _shapes(model) != _shapes(reference):
         raise UserError(
-            f"--reference {folder}: its layers do not pair with those of {places.model}: names or "
+            f"reference {folder}: its layers do not pair with those of {places.model}: names or "
             "shapes differ"
         )
     return reference
@@ -172,7 +216,7 @@ def _shapes(model: nn.Module) -> dict[str, torch.Size]:
     return {name: layer.weight.shape for name, layer in regularized_convolutions(model).items()}
 
 
-def _check_data(places: Places, architecture: Architecture, manifest: Manifest) -> None:
+def _check_data(places: EvaluationPlaces, architecture: Architecture, manifest: Manifest) -> None:
     wanted = {
         "classes": len(manifest.classes),
         "channels": manifest.channels,
@@ -182,7 +226,7 @@ def _check_data(places: Places, architecture: Architecture, manifest: Manifest) 
         found = getattr(architecture, key)
         if found != value:
             raise UserError(
-                f"--model {places.model}: its {key} is {found}, that of {places.data} is {value}"
+                f"model {places.model}: its {key} is {found}, that of {places.data} is {value}"
             )
 
 
@@ -191,11 +235,8 @@ def _weights(
 ) -> dict[str, Any]:
     """Statistics and histogram of each regularized layer, as JSON."""
     layers = regularized_convolutions(model)
-    targets = {}
-    if "kurtosis" in description.losses:
-        target = description.params["kurtosis"]["target"]
-        values = layer_targets(target, list(layers), description.losses)
-        targets = dict(zip(layers, values, strict=True))
+    target = description.params["kurtosis"]["target"]
+    targets = layer_targets(target, list(layers), description.losses)
     statistics = layer_statistics(model, targets, reference)
     counts = {name: standardized_histogram(layer.weight) for name, layer in layers.items()}
     return {
@@ -242,5 +283,11 @@ def _means(layers: list[dict[str, Any]]) -> dict[str, float | None]:
         "teacher_distance": [
             layer["teacher_distance"] for layer in layers if layer["teacher_distance"] is not None
         ],
+        "teacher_distance_relative": [
+            layer["teacher_distance_relative"]
+            for layer in layers
+            if layer["teacher_distance_relative"] is not None
+        ],
+        "two_modes_share": [layer["two_modes"] for layer in layers],
     }
     return {name: fmean(values) if values else None for name, values in columns.items()}

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 from pipeline.models.binary import BinaryConv2d
 from pipeline.models.layers import regularized_convolutions
 
-MAPS = 16
-"""At most so many channels are kept."""
+MAX_CHANNELS = 16
 
 
 def feature_maps(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
@@ -32,7 +31,7 @@ def feature_maps(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
             model.eval()(image)
     finally:
         hook.remove()
-    seen = inputs[0][:, :MAPS]
+    seen = inputs[0][:, :MAX_CHANNELS]
     maps = {"maps": seen[0]}
     if isinstance(layer, BinaryConv2d) and layer.binarization.activations:
         maps["binary_maps"] = layer.quantized_input(seen)[0].to(torch.int8)

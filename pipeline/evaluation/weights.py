@@ -6,21 +6,22 @@ binary twin are measured alike. The layers are those under the kurtosis loss.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from torch import Tensor, nn
 
 from pipeline.errors import UserError
+from pipeline.evaluation.modes import modes
 from pipeline.losses.kurtosis import kurtosis
 from pipeline.losses.mimicking import quantile_distance
 from pipeline.models.binary import BinaryConv2d, sign
 from pipeline.models.layers import regularized_convolutions
 
 NEAR_ZERO = 0.1
-"""Of the mean |w| of the layer."""
+"""Largest |w| that is near zero, as a share of the layer's mean |w|."""
 HISTOGRAM_EDGES: tuple[float, ...] = tuple(np.linspace(-3, 3, 61).round(1).tolist())
-"""Of 60 bins, in standard deviations of the layer."""
+"""Edges of 60 bins, in standard deviations of the layer."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,19 @@ class LayerStatistics:
     """Whether the network uses one bit of each weight."""
     kurtosis: float
     target: float | None
-    """Of the kurtosis loss, if the network was trained with it."""
+    """K_T of the kurtosis loss, if the network was trained with it."""
     near_zero_share: float
     binarization_error: float
     teacher_distance: float | None
     """`quantile_distance` (squared 2-Wasserstein, of the weights as they are) to the same layer of
     the reference, if there is one."""
+    teacher_distance_relative: float | None
+    """The same, divided by the variance of the weights of the reference."""
+    dip: float
+    """Hartigans' dip statistic, see `modes`."""
+    dip_p_value: float
+    valley_depth: float
+    two_modes: bool
 
 
 def layer_statistics(
@@ -68,10 +76,11 @@ def _statistics(
     value = kurtosis(weight).item()
     if not math.isfinite(value):
         raise UserError(f"{name}.weight has no kurtosis: it is constant or not finite")
-    distance = None
+    distance = relative = None
     if reference is not None:
         teacher = reference.weight.detach().double()
         distance = quantile_distance(_sorted(weight), _sorted(teacher)).item()
+        relative = distance / teacher.var().item()
     return LayerStatistics(
         name=name,
         elements=weight.numel(),
@@ -81,6 +90,8 @@ def _statistics(
         near_zero_share=near_zero_share(weight),
         binarization_error=binarization_error(weight),
         teacher_distance=distance,
+        teacher_distance_relative=relative,
+        **asdict(modes(weight.flatten().numpy())),
     )
 
 

@@ -1,50 +1,12 @@
 """The kurtosis loss, which draws the weights of each layer towards a chosen shape."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from pipeline.losses.products import dot
-
-
-class _Kurtosis(Function):
-    """Kurtosis with its gradient in closed form: a third of autograd's passes over the weights.
-
-    With the central moments m2, m3, m4 and s^2 = m2 n / (n - 1):
-    K = m4 / s^4, dK/dw = 4 / (n s^4) (c^3 - m3 - c m4 / m2), c = w - mean w.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:
-        value, *moments = _with_moments(weight)
-        ctx.save_for_backward(*moments)
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        centred, m2, m3, m4, s4 = ctx.saved_tensors
-        factor = 4 * gradient / (centred.numel() * s4)
-        return centred.square().sub_(m4 / m2).mul_(centred).sub_(m3).mul_(factor)
-
-
-def _with_moments(weight: Tensor) -> tuple[Tensor, ...]:
-    """K, and c, m2, m3, m4 and s^4 of `_Kurtosis`; K and s^4 are NaN where there is no spread."""
-    n = weight.numel()
-    mean = weight.mean()
-    centred = weight - mean
-    power = centred.square()
-    m2 = power.mean()
-    m3 = dot(power, centred) / n
-    m4 = dot(power, power) / n
-    rounding = 8 * torch.finfo(weight.dtype).eps * mean
-    has_spread = torch.where(m2 > rounding.square(), 1.0, torch.nan)
-    s4 = (m2 * (n / (n - 1))).square() * has_spread
-    return m4 / s4, centred, m2, m3, m4, s4
+from pipeline.losses.kernels import standardized_fourth_moment
 
 
 def kurtosis(weight: Tensor) -> Tensor:
@@ -62,9 +24,7 @@ def kurtosis(weight: Tensor) -> Tensor:
         0-d tensor. NaN, with a NaN gradient, where the elements are equal up to rounding: nothing
         has a kurtosis there.
     """
-    if torch.compiler.is_compiling():  # which derives as few passes, and shares them with others
-        return _with_moments(weight)[0]
-    return _Kurtosis.apply(weight)
+    return standardized_fourth_moment(weight)
 
 
 def kurtosis_loss(

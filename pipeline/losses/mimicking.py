@@ -8,23 +8,20 @@ order. The teacher never changes, so what depends on it alone is computed once, 
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from pipeline.losses.products import dot
-from pipeline.losses.ranks import values_of_equal_rank
+from pipeline.losses.kernels import mean_squared_difference, values_of_equal_rank
 
 Form = Literal["quantile", "softmax", "released"]
-Prepared = tuple[tuple[Tensor, ...], ...]
-"""For each layer what its term takes of the teacher."""
+TeacherParts = tuple[tuple[Tensor, ...], ...]
+"""What the term of each layer needs of the teacher."""
 
 
-def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -> Prepared:
+def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -> TeacherParts:
     """What `mimicking_loss` needs of the teacher.
 
     Args:
@@ -46,7 +43,7 @@ def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -
     return tuple((weight.exp(), (weight.exp() * weight).mean()) for weight in weights)
 
 
-def pair_by_rank(student: Sequence[Tensor], teacher: Prepared) -> Prepared:
+def pair_by_rank(student: Sequence[Tensor], teacher: TeacherParts) -> TeacherParts:
     """What `mimicking_loss` needs of the teacher in the form `quantile`.
 
     Sorting is what this form costs. A step moves weights little, so their ranks may be kept for
@@ -65,7 +62,7 @@ def pair_by_rank(student: Sequence[Tensor], teacher: Prepared) -> Prepared:
 
 
 def mimicking_loss(
-    student: Sequence[Tensor], teacher: Prepared, form: Form, temperature: float
+    student: Sequence[Tensor], teacher: TeacherParts, form: Form, temperature: float
 ) -> Tensor:
     """L_WDM in one of its forms, summed over the layers.
 
@@ -101,25 +98,7 @@ def quantile_distance(student: Tensor, teacher: Tensor) -> Tensor:
         student: weights of any shape.
         teacher: for each of them the teacher's weight of the same rank, same shape.
     """
-    if torch.compiler.is_compiling():  # which derives as few passes, and shares them with others
-        return F.mse_loss(student, teacher)
-    return _MeanSquaredDifference.apply(student, teacher)
-
-
-class _MeanSquaredDifference(Function):
-    """F.mse_loss without gradient for the target, in half of its time."""
-
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
-        difference = student - teacher
-        ctx.save_for_backward(difference)
-        return dot(difference, difference) / difference.numel()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (difference,) = ctx.saved_tensors
-        return difference * (2 * gradient / difference.numel()), None
+    return mean_squared_difference(student, teacher)
 
 
 def softmax_divergence(

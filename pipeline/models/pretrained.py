@@ -14,9 +14,8 @@ from pipeline.errors import UserError
 from pipeline.models.saved import State, load_state
 
 PREFIX = "torchvision_"
-"""Of the names of these networks."""
-TIMEOUT = 30
-"""Seconds in which the server must answer."""
+"""What the names of these networks begin with."""
+TIMEOUT_SECONDS = 30
 
 
 def load_pretrained(model: nn.Module, network: str, weights: str) -> dict[str, str]:
@@ -83,9 +82,9 @@ def _download(name: str) -> tuple[Path, str, State]:
 
 @contextmanager
 def _timeout() -> Iterator[None]:
-    """Let no connection wait longer than TIMEOUT; torch.hub takes no such argument."""
+    """Let no connection wait longer than TIMEOUT_SECONDS; torch.hub takes no such argument."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
+    socket.setdefaulttimeout(TIMEOUT_SECONDS)
     try:
         yield
     finally:

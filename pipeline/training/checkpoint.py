@@ -1,11 +1,11 @@
 """Checkpoints of an unfinished training, in a scratch area that DVC does not wipe.
 
-`.scratch/<cell>/<fingerprint>/epoch-0007.safetensors` holds the tensors and, in its header, the
+`.scratch/<run>/<fingerprint>/epoch-0007.safetensors` holds the tensors and, in its header, the
 rest as JSON; `.sha256` beside it is written last and makes it count. The fingerprint covers
 parameters, code and inputs, so that a changed run starts fresh. No pickle is read or written.
 
 DVC's queued experiments run in folders of their own, but share the scratch area of the repository:
-each fingerprint has its lock there, and each folder one for the cell it would write.
+each fingerprint has its lock there, and each folder one for the run it would write.
 """
 
 import contextlib
@@ -27,10 +27,10 @@ from pipeline.distributed import World
 from pipeline.errors import UserError
 from pipeline.provenance import ROOT, TRAINING_CODE
 
-KEPT = 2
+CHECKPOINTS_KEPT = 2
 """The newest checkpoint and the one to fall back on."""
-ABANDONED = 3
-"""Other fingerprints of a cell, stopped and not gone on with, whose checkpoints are kept."""
+ABANDONED_KEPT = 3
+"""How many abandoned configurations of a run keep their checkpoints."""
 
 
 def fingerprint(**inputs: Any) -> str:
@@ -44,24 +44,24 @@ def fingerprint(**inputs: Any) -> str:
 
 
 class Scratch:
-    """The checkpoints of one cell. Use as a context: it holds the cell's locks.
+    """The checkpoints of one run. Use as a context: it holds the run's locks.
 
     Args:
-        cell: Name of the training, such as `digits/resnet20-complete-1`.
+        run: Name of the training, such as `digits/resnet20-complete-1`.
         key: `fingerprint` of everything the result depends on.
         world: Of its processes, the main one holds the locks.
 
     Raises:
-        UserError: on entering, another process trains the same cell in this folder or from the
+        UserError: on entering, another process trains the same run in this folder or from the
             same checkpoints, or the area is not writable.
     """
 
-    def __init__(self, cell: str, key: str, world: World) -> None:
+    def __init__(self, run: str, key: str, world: World) -> None:
         self._root = Path(os.environ.get("DVC_ROOT", "."))
-        self._cell = self._root / ".scratch" / cell
-        self._folder = self._cell / key
+        self._run = self._root / ".scratch" / run
+        self._folder = self._run / key
         self._world = world
-        here = Path(".scratch") / f"{cell}.lock"
+        here = Path(".scratch") / f"{run}.lock"
         self._lock = filelock.FileLock(_lock_of(self._folder))
         self._locks = [filelock.FileLock(here), self._lock]
 
@@ -75,11 +75,11 @@ class Scratch:
         except filelock.Timeout:
             self.__exit__()
             raise UserError(
-                f"{self._cell}: another process is training this cell; wait for it or stop it"
+                f"{self._run}: another process is training this run; wait for it or stop it"
             ) from None
         except OSError as error:
-            raise UserError(f"{self._cell}: could not be locked: {error.strerror}") from error
-        self._remove(self._others()[ABANDONED:])
+            raise UserError(f"{self._run}: could not be locked: {error.strerror}") from error
+        self._remove(self._others()[ABANDONED_KEPT:])
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,7 +95,7 @@ class Scratch:
         path = self._folder / f"epoch-{epoch:04d}.safetensors"
         write_bytes(path, content)
         write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest())
-        for old in self._saved()[:-KEPT]:
+        for old in self._saved()[:-CHECKPOINTS_KEPT]:
             old.with_suffix(".sha256").unlink()
             old.unlink()
 
@@ -114,20 +114,20 @@ class Scratch:
         return None
 
     def clear(self) -> None:
-        """Remove the checkpoints, and those of the cell's other fingerprints that are not in use.
+        """Remove the checkpoints, and those of the run's other fingerprints that are not in use.
 
         A queued experiment leaves the others: they may have been stopped, to go on later.
         """
         self._remove([self._folder, *self._others()])
         with contextlib.suppress(OSError):  # others are left
-            self._cell.rmdir()
+            self._run.rmdir()
 
     def _others(self) -> list[Path]:
-        """Folders of the cell's other fingerprints, the latest first; an experiment leaves them."""
+        """Folders of the run's other fingerprints, the latest first; an experiment leaves them."""
         if self._root.resolve() != Path.cwd():
             return []
-        folders = {path.with_suffix("") for path in self._cell.iterdir()} - {self._folder}
-        return sorted(folders, key=_time, reverse=True)
+        folders = {path.with_suffix("") for path in self._run.iterdir()} - {self._folder}
+        return sorted(folders, key=_modified, reverse=True)
 
     def _remove(self, folders: Iterable[Path]) -> None:
         """Remove the folders that nobody uses."""
@@ -153,8 +153,8 @@ def read_checkpoint(content: bytes) -> tuple[dict[str, torch.Tensor], dict[str, 
     return load(content), json.loads(header["__metadata__"]["state"])
 
 
-def _time(folder: Path) -> float:
-    """When a fingerprint's folder, or where there is none its lock, last changed; 0: both went."""
+def _modified(folder: Path) -> float:
+    """Last modification of the folder, or of its lock if the folder is gone; 0 if both are."""
     for path in (folder, _lock_of(folder)):
         with contextlib.suppress(FileNotFoundError):
             return path.stat().st_mtime

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from pipeline.errors import UserError
 from pipeline.losses.distillation import distillation_loss
 from pipeline.losses.kurtosis import kurtosis_loss
-from pipeline.losses.mimicking import Prepared, mimicking_loss, pair_by_rank, prepare_teacher
+from pipeline.losses.mimicking import TeacherParts, mimicking_loss, pair_by_rank, prepare_teacher
 from pipeline.models.layers import mimicked_convolutions, regularized_convolutions
 from pipeline.names import LOSSES
 from pipeline.params import Params
@@ -50,13 +50,10 @@ class Objective:
         self._of_weights = self._terms_of_weights
         self._weights = {name: getattr(params, name).weight for name in self.losses}
         self._params = params
-        self.targets: dict[str, float] = {}
-        if "kurtosis" in losses:
-            regularized = regularized_convolutions(model)
-            self._regularized = [layer.weight for layer in regularized.values()]
-            targets = layer_targets(params.kurtosis.target, list(regularized), losses)
-            self.targets = dict(zip(regularized, targets, strict=True))
-            self._targets = self._regularized[0].new_tensor(targets)
+        regularized = regularized_convolutions(model)
+        self._regularized = [layer.weight for layer in regularized.values()]
+        self.targets = layer_targets(params.kurtosis.target, list(regularized), losses)
+        self._targets = self._regularized[0].new_tensor(list(self.targets.values()))
         if "mimicking" in losses:
             if mimicked is None:
                 raise UserError("losses: mimicking needs a teacher, there is none")
@@ -114,7 +111,9 @@ class Objective:
             terms["distillation"] = relative_size * distilled
         return {name: terms[name] for name in active}
 
-    def _terms_of_weights(self, kurtosis: bool, paired: Prepared | None) -> dict[str, torch.Tensor]:
+    def _terms_of_weights(
+        self, kurtosis: bool, paired: TeacherParts | None
+    ) -> dict[str, torch.Tensor]:
         """The losses that look at the weights alone; a compiler makes few passes of them."""
         terms = {}
         if kurtosis:
@@ -130,7 +129,7 @@ class Objective:
             )
         return terms
 
-    def _paired(self, epoch: int) -> Prepared:
+    def _paired(self, epoch: int) -> TeacherParts:
         """What the teacher contributes to WDM; the ranks are renewed every so many calls.
 
         Also in the first of each epoch, so that a resumed training knows them.

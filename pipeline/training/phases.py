@@ -1,28 +1,22 @@
-"""The three trainings of the method: what starts from what, with which losses.
+"""One training, from its plan to its files."""
 
-teacher: a full-precision network from random weights, cross-entropy; or pretrained weights, read.
-finetune: the teacher goes on with the kurtosis loss, which makes its weights bimodal.
-binarize: a binary network, with the losses of its row of the table, in one step or in two.
-"""
-
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import pandas as pd
 import torch
+from torch import nn
 
 from pipeline.artifacts import check_replaceable, sha256, write_csv
 from pipeline.data.loading.batches import Batches
 from pipeline.data.loading.dataset import Images, open_prepared
-from pipeline.data.prepared import SplitName
-from pipeline.data.sources.indexing import IMAGENET
+from pipeline.data.prepared import Manifest, SplitName, StreamedManifest
 from pipeline.device import Execution, configure, select_device, within_gpu_memory
 from pipeline.distributed import World, process_group
 from pipeline.errors import UserError
 from pipeline.models.architecture import Architecture, design
-from pipeline.models.pretrained import PREFIX, load_pretrained
+from pipeline.models.pretrained import load_pretrained
 from pipeline.models.registry import build
 from pipeline.models.saved import (
     DESCRIPTION,
@@ -32,215 +26,72 @@ from pipeline.models.saved import (
     load_trained,
     save_trained,
 )
-from pipeline.params import Augmentation, Binarization, Params, Phase, Student
+from pipeline.params import Augmentation, Params
 from pipeline.provenance import record
 from pipeline.training.checkpoint import Scratch, fingerprint
 from pipeline.training.interruption import Interruption
 from pipeline.training.objective import Objective
-from pipeline.training.trainer import Outcome, Task, Trainer
+from pipeline.training.plan import Plan
+from pipeline.training.state import Outcome
+from pipeline.training.trainer import Task, Trainer
 
 
 @dataclass(frozen=True)
-class Places:
+class TrainingPlaces:
     """Where a training reads and writes."""
 
     data: Path
     """Prepared data."""
     out: Path
-    """Folder of the trained network; its name is the cell's."""
+    """Folder of the trained network; the tables of the training are named after it."""
     results: Path
     """Folder of `curves/`, `kurtosis/` and `provenance/`."""
 
 
-Step = Literal["single", "one", "two"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One training, before any data is read."""
-
-    row: str
-    seed: int
-    network: str
-    losses: tuple[str, ...]
-    phase: Phase
-    binarization: Binarization | None
-    start: Path | None
-    """Trained network whose weights are the first ones; None: random."""
-    teacher: Path | None
-    """Trained network whose best weights are mimicked."""
-    distiller: Path | None = None
-    """Trained network whose logits are distilled; None: those of the teacher."""
-    step: Step = "single"
-    pretrained: str | None = None
-    """Weights to read instead of training."""
-
-    @property
-    def weights(self) -> set[Path]:
-        """The files of trained weights that have a say in this training."""
-        networks = [(self.teacher, "best"), (self.distiller, "best")]
-        networks.append((self.start, self.first_weights[1]))
-        return {folder / f"{which}.safetensors" for folder, which in networks if folder}
-
-    @property
-    def first_weights(self) -> tuple[str, Literal["best", "last"]]:
-        """The option that names `start`, and which of its weights are taken.
-
-        Step two goes on from where step one ended. Source: METHOD [released].
-        """
-        return ("--step-one", "last") if self.step == "two" else ("--teacher", "best")
-
-
-def train_teacher(
-    params: Params, places: Places, network: str, seed: int, *, pretrained: bool = False
-) -> None:
-    """Train the row `full-precision`, or if `pretrained` read the weights that `params` names.
+def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
+    """Carry out `plan`, from its newest checkpoint if it has one, and write what comes of it.
 
     Raises:
-        UserError: `params` name no weights to read, or `network` is none of torchvision's; or an
-            input does not fit.
+        UserError: an input is missing, damaged or does not fit, a loss is not finite, a device is
+            out of memory, or something cannot be written.
+        SystemExit: a signal asked to stop; finished epochs are saved.
     """
-    if pretrained and params.pretrained is None:
-        raise UserError("--pretrained: the section pretrained is missing from the params")
-    if pretrained and not network.startswith(PREFIX):
-        raise UserError(
-            f"--pretrained: --network is {network!r}, weights can be read for {PREFIX}* alone"
-        )
-    plan = Plan(
-        row="full-precision",
-        seed=seed,
-        network=network,
-        losses=("cross_entropy",),
-        phase=params.teacher,
-        binarization=None,
-        start=None,
-        teacher=None,
-        pretrained=params.pretrained.weights if pretrained and params.pretrained else None,
-    )
-    _train(params, places, plan)
-
-
-def finetune_teacher(
-    params: Params,
-    places: Places,
-    network: str,
-    seed: int,
-    row: str,
-    losses: Sequence[str],
-    teacher: Path,
-) -> None:
-    """Train a full-precision network further with the losses of its row, from `teacher`."""
-    plan = Plan(
-        row=row,
-        seed=seed,
-        network=network,
-        losses=tuple(losses),
-        phase=params.finetune,
-        binarization=None,
-        start=teacher,
-        teacher=None,
-    )
-    _train(params, places, plan)
-
-
-def binarize_student(
-    params: Params,
-    places: Places,
-    network: str,
-    seed: int,
-    row: str,
-    losses: Sequence[str],
-    teacher: Path,
-    distiller: Path | None = None,
-    step: Step = "single",
-    start: Path | None = None,
-) -> None:
-    """Train a binary network with the losses of its row.
-
-    Args:
-        params: Section `student` has the schedule of a single step, `step_one` and `step_two`
-            those of two.
-        places: Where to read and write.
-        network: What is trained.
-        seed: Of first weights, order and augmentation of the images.
-        row: Its name.
-        losses: Which take part.
-        teacher: Trained network whose weights are mimicked.
-        distiller: Trained network whose logits are distilled, of any architecture for the same
-            classes and images; the teacher if None.
-        step: `one` has binary activations and real weights; `two` starts from its last weights,
-            without its optimizer state.
-        start: What step one wrote; for step two only.
-
-    Raises:
-        UserError: `step` and `start` or the sections of `params` do not fit together; or a network
-            does not fit.
-    """
-    if (step == "two") != (start is not None):
-        found = "without --step-one" if start is None else f"with --step-one {start}"
-        raise UserError(f"--step is {step} {found}: two needs it, the others have no use for it")
-    phase = {"single": params.student, "one": params.step_one, "two": params.step_two}[step]
-    if phase is None:
-        raise UserError(f"--step is {step}: the section step_{step} is missing from the params")
-    binarization = params.binarization
-    if step == "one":
-        binarization = binarization.model_copy(update={"weights": False})
-    if isinstance(phase, Student) and phase.initialize == "teacher":
-        start = teacher
-    plan = Plan(
-        row=row,
-        seed=seed,
-        network=network,
-        losses=tuple(losses),
-        phase=phase,
-        binarization=binarization,
-        start=start,
-        teacher=teacher,
-        distiller=distiller if distiller != teacher else None,
-        step=step,
-    )
-    _train(params, places, plan)
-
-
-def _train(params: Params, places: Places, plan: Plan) -> None:
     check_replaceable(places.out, DESCRIPTION)
-    cell = _cell(places.out)
+    run = _run_name(places.out)
     device = select_device()
     interruption = Interruption()
     with within_gpu_memory(
-        f"{cell}: batch_size is {plan.phase.batch_size}",
+        f"{run}: batch_size is {plan.phase.batch_size}",
         "lower batch_size, set compute.precision to bfloat16, or use more processes",
     ):
         execution = configure(params.compute, device, binary=plan.binarization is not None)
         with interruption.watch(), process_group(device) as world:
             images = open_prepared(places.data)
-            task, description, origin = _task(cell, params, places, plan, images, execution, world)
-            key = _fingerprint(plan, description, images, execution)
-            with Scratch(cell, key, world) as scratch:
+            architecture = _architecture(params, plan, images.manifest)
+            model, origin = _network(plan, architecture, images.manifest)
+            task = _task(run, params, plan, model, architecture, images, execution, world)
+            debug = _is_debugged(params, plan)
+            key = _fingerprint(params, plan, architecture, images, execution)
+            with Scratch(run, key, world) as scratch:
                 trainer = Trainer(task, execution, world)
-                outcome = trainer.judge() if plan.pretrained else trainer.run(scratch, interruption)
+                if plan.pretrained:
+                    outcome = trainer.validate_only()
+                else:
+                    outcome = trainer.run(scratch, interruption)
                 if world.is_main:
+                    description = _describe(params, plan, architecture, debug, outcome)
                     _write(places, description, outcome, execution, origin)
                     scratch.clear()
 
 
-def _cell(out: Path) -> str:
+def _run_name(out: Path) -> str:
     """Name of a training: the last two parts of the path of what it writes."""
     path = out.resolve()
     return f"{path.parent.name or 'root'}/{path.name}"
 
 
-def _task(
-    cell: str,
-    params: Params,
-    places: Places,
-    plan: Plan,
-    images: Images,
-    execution: Execution,
-    world: World,
-) -> tuple[Task, Description, dict[str, Any]]:
-    manifest = images.manifest
-    architecture = design(
+def _architecture(params: Params, plan: Plan, manifest: Manifest) -> Architecture:
+    return design(
         plan.network,
         params.network,
         plan.binarization,
@@ -248,35 +99,79 @@ def _task(
         channels=manifest.channels,
         image_size=manifest.image_size,
     )
+
+
+def _network(
+    plan: Plan, architecture: Architecture, manifest: Manifest
+) -> tuple[nn.Module, dict[str, str]]:
+    """The network with its first weights, on the CPU, and where they come from if pretrained."""
     torch.manual_seed(plan.seed)
     model = build(architecture)
-    origin: dict[str, Any] = {}
     if plan.pretrained:
-        statistics = manifest.mean, manifest.std
-        if plan.pretrained == "download" and statistics != IMAGENET:
+        streaming = manifest.streaming if isinstance(manifest, StreamedManifest) else None
+        if plan.pretrained == "download" and (
+            streaming is None or streaming.statistics != "imagenet"
+        ):
             raise UserError(
                 "pretrained.weights is 'download': those weights expect images with "
                 "streaming.statistics: imagenet, these have their own"
             )
-        origin = load_pretrained(model, plan.network, plan.pretrained)
-    if plan.start is not None:
-        option, which = plan.first_weights
+        return model, load_pretrained(model, plan.network, plan.pretrained)
+    if plan.start_folder is not None:
+        role = "step one" if plan.step == "two" else "teacher"
         shared = {"network", "classes", "channels", "image_size"}
-        _check_same(architecture, option, plan.start, shared)
-        source, found = load_trained(plan.start, which)
+        _check_same(architecture, role, plan.start_folder, shared)
+        source, found = load_trained(plan.start_folder, plan.start_weights)
         if plan.step == "two" and found.step != "one":
             raise UserError(
-                f"{option} {plan.start}: its step is {found.step!r}, step two goes on from step one"
+                f"step one {plan.start_folder}: its step is {found.step!r}, must be 'one'"
             )
-        load_state(model, source.state_dict(), f"{option} {plan.start}")
-    for option, folder in (("--teacher", plan.teacher), ("--distiller", plan.distiller)):
+        load_state(model, source.state_dict(), f"{role} {plan.start_folder}")
+    return model, {}
+
+
+def _teachers(
+    plan: Plan, architecture: Architecture, execution: Execution
+) -> tuple[nn.Module | None, nn.Module | None]:
+    """Teacher and distiller, where the losses need them."""
+    shared = {"classes", "channels", "image_size"}
+    for role, folder in (("teacher", plan.teacher_folder), ("distiller", plan.distiller_folder)):
         if folder is not None:
-            _check_same(architecture, option, folder, {"classes", "channels", "image_size"})
+            _check_same(architecture, role, folder, shared)
+    teacher = distiller = None
+    if plan.teacher_folder is not None and "mimicking" in plan.losses:
+        teacher = execution.place(load_trained(plan.teacher_folder, "best")[0])
+    if plan.distiller_folder is not None and "distillation" in plan.losses:
+        if plan.distiller_folder == plan.teacher_folder and teacher is not None:
+            distiller = teacher
+        else:
+            distiller = execution.place(load_trained(plan.distiller_folder, "best")[0])
+    return teacher, distiller
+
+
+def _check_same(architecture: Architecture, role: str, folder: Path, keys: Set[str]) -> None:
+    """The network in `folder`, in this `role`, must agree with `architecture` in `keys`."""
+    found = load_description(folder).architecture
+    for key in sorted(keys):
+        value, wanted = getattr(found, key), getattr(architecture, key)
+        if value != wanted:
+            raise UserError(
+                f"{role} {folder}: its {key} is {value!r}, this network's is {wanted!r}"
+            )
+
+
+def _task(
+    run: str,
+    params: Params,
+    plan: Plan,
+    model: nn.Module,
+    architecture: Architecture,
+    images: Images,
+    execution: Execution,
+    world: World,
+) -> Task:
     model = execution.place(model)
-    teacher = execution.place(load_trained(plan.teacher, "best")[0]) if plan.teacher else None
-    distiller = teacher
-    if plan.distiller is not None:
-        distiller = execution.place(load_trained(plan.distiller, "best")[0])
+    teacher, distiller = _teachers(plan, architecture, execution)
 
     def batches(split: SplitName, augmentation: Augmentation | None) -> Batches:
         return images.batches(
@@ -292,54 +187,48 @@ def _task(
         )
 
     training = batches("train", params.augmentation)
-    world.check_batch_size(plan.phase.batch_size, sum(manifest.counts["train"]) // len(training))
-    task = Task(
-        cell=cell,
+    smallest = sum(images.manifest.counts["train"]) // len(training)
+    _check_batch_size(plan.phase.batch_size, smallest, world)
+    return Task(
+        run=run,
         model=model,
-        distiller=distiller if "distillation" in plan.losses else None,
+        distiller=distiller,
         objective=Objective(plan.losses, params, model, mimicked=teacher),
         phase=plan.phase,
         params=params,
         training=training,
         validation=batches("validation", None),
     )
-    description = Description(
-        architecture=architecture,
-        row=plan.row,
-        seed=plan.seed,
-        losses=plan.losses,
-        teacher=plan.teacher.name if plan.teacher else None,
-        best_epoch=0,
-        validation_top1=0.0,
-        debug=bool(
-            params.debug.batches
-            or params.debug.overfit_one_batch
-            or any(load_description(path.parent).debug for path in plan.weights)
-        ),
-        params=params.recorded(),
-        step=plan.step,
-        start=plan.start.name if plan.start and plan.step == "two" else None,
-        distiller=plan.distiller.name if plan.distiller else None,
-        pretrained=plan.pretrained is not None,
-    )
-    return task, description, origin
 
 
-def _check_same(architecture: Architecture, option: str, folder: Path, keys: Set[str]) -> None:
-    """The network in `folder`, which `option` names, must agree with `architecture` in `keys`."""
-    found = load_description(folder).architecture
-    for key in sorted(keys):
-        value, wanted = getattr(found, key), getattr(architecture, key)
-        if value != wanted:
-            raise UserError(
-                f"{option} {folder}: its {key} is {value!r}, this network's is {wanted!r}"
-            )
+def _check_batch_size(batch_size: int, smallest: int, world: World) -> None:
+    """Refuse global batches of which a process would get less than two images.
+
+    Args:
+        batch_size: the parameter, which bounds their images.
+        smallest: images in the smallest of them.
+        world: the processes that share them.
+    """
+    if smallest < 2 * world.size:
+        raise UserError(
+            f"batch_size is {batch_size}, the smallest batch has {smallest}: batch normalization "
+            f"needs at least 2 images in each process, of which there are {world.size}"
+        )
 
 
-def _fingerprint(plan: Plan, description: Description, images: Images, execution: Execution) -> str:
+def _is_debugged(params: Params, plan: Plan) -> bool:
+    """Whether a debug switch had a say in this training or in one that it builds on."""
+    switched = bool(params.debug.batches or params.debug.overfit_one_batch)
+    return switched or any(load_description(path.parent).debug for path in plan.weights)
+
+
+def _fingerprint(
+    params: Params, plan: Plan, architecture: Architecture, images: Images, execution: Execution
+) -> str:
     return fingerprint(
-        description=description.model_dump(mode="json"),
-        phase=plan.phase.model_dump(),
+        plan=repr(plan),
+        architecture=architecture.model_dump(mode="json"),
+        params=params.recorded(),
         data=images.manifest.model_dump(mode="json"),
         weights={str(path): sha256(path) for path in sorted(plan.weights)},
         execution=str(replace(execution, device=torch.device(execution.device.type))),
@@ -347,16 +236,39 @@ def _fingerprint(plan: Plan, description: Description, images: Images, execution
     )
 
 
+def _describe(
+    params: Params,
+    plan: Plan,
+    architecture: Architecture,
+    debug: bool,
+    outcome: Outcome,
+) -> Description:
+    start = plan.start_folder if plan.step == "two" else None
+    distiller = plan.distiller_folder if plan.distiller_folder != plan.teacher_folder else None
+    return Description(
+        architecture=architecture,
+        row=plan.row,
+        seed=plan.seed,
+        losses=plan.losses,
+        teacher=plan.teacher_folder.name if plan.teacher_folder else None,
+        best_epoch=outcome.best_epoch,
+        validation_top1=outcome.validation_top1,
+        debug=debug,
+        params=params.recorded(),
+        step=plan.step,
+        start=start.name if start else None,
+        distiller=distiller.name if distiller else None,
+        pretrained=plan.pretrained is not None,
+    )
+
+
 def _write(
-    places: Places,
+    places: TrainingPlaces,
     description: Description,
     outcome: Outcome,
     execution: Execution,
-    origin: dict[str, Any],
+    origin: dict[str, str],
 ) -> None:
-    finished = description.model_copy(
-        update={"best_epoch": outcome.best_epoch, "validation_top1": outcome.validation_top1}
-    )
     run, outputs = places.out.name, {}
     for table in ("curves", "kurtosis"):
         content = pd.DataFrame(getattr(outcome.history, table))
@@ -364,7 +276,7 @@ def _write(
             content["debug"] = True
         outputs[table] = places.results / table / f"{run}.csv"
         write_csv(outputs[table], content)
-    save_trained(places.out, finished, outcome.best, outcome.last)
+    save_trained(places.out, description, outcome.best, outcome.last)
     outputs |= {which: places.out / f"{which}.safetensors" for which in ("best", "last")}
     timing = _timing(pd.DataFrame(outcome.history.timing))
     record(places.results, run, "training", execution, outputs, **origin, **timing)

@@ -14,13 +14,13 @@ class Progress:
     """A progress bar per epoch on a terminal, and one log line per finished epoch anywhere.
 
     Args:
-        cell: What is being trained.
+        run: name of the training.
         epochs: Number of epochs in all.
         shown: False keeps quiet (all processes but the main one).
     """
 
-    def __init__(self, cell: str, epochs: int, shown: bool) -> None:
-        self._cell = cell
+    def __init__(self, run: str, epochs: int, shown: bool) -> None:
+        self._run = run
         self._epochs = epochs
         self._shown = shown
         self._started = time.monotonic()
@@ -34,7 +34,7 @@ class Progress:
         if not (self._shown and sys.stderr.isatty()):
             yield from batches
             return
-        title = f"{self._cell} {epoch + 1}/{self._epochs}"
+        title = f"{self._run} {epoch + 1}/{self._epochs}"
         with tqdm(total=count * images, desc=title, unit=" images", leave=False) as self._bar:
             for item in batches:
                 yield item
@@ -58,7 +58,7 @@ class Progress:
         done = row["epoch"] - (self._first_epoch or 0)
         left = (time.monotonic() - self._started) / done * (self._epochs - row["epoch"])
         tqdm.write(
-            f"{self._cell} epoch {row['epoch']}/{self._epochs}: loss {row['loss']:.4f}, "
+            f"{self._run} epoch {row['epoch']}/{self._epochs}: loss {row['loss']:.4f}, "
             f"train {100 * row['train_top1']:.2f} %, "
             f"validation {100 * row['validation_top1']:.2f} %, "
             f"{images_per_second:.0f} images/s, {left:.0f} s left",

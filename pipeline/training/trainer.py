@@ -7,12 +7,9 @@ uninterrupted one.
 
 import itertools
 import math
-import resource
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -26,7 +23,7 @@ from pipeline.evaluation.accuracy import mean_loss_and_top1
 from pipeline.losses.kurtosis import kurtosis
 from pipeline.models.binary import ede_schedule, set_ede
 from pipeline.models.layers import binary_convolutions, regularized_convolutions
-from pipeline.models.saved import State, load_state
+from pipeline.models.saved import State
 from pipeline.names import LOSSES
 from pipeline.params import Params, Phase
 from pipeline.training.checkpoint import Scratch, read_checkpoint
@@ -36,40 +33,22 @@ from pipeline.training.objective import Objective
 from pipeline.training.optimizer import make_optimizer
 from pipeline.training.progress import Progress
 from pipeline.training.schedule import learning_rate
+from pipeline.training.state import History, Outcome, Row, copy_state, pack, unpack
+from pipeline.training.timing import Stopwatch
 
-Row = dict[str, Any]
 Batch = tuple[tuple[torch.Tensor, torch.Tensor], int]
-
-ASK_EVERY = 16
-"""Steps between two times that several processes ask each other whether to stop: asking waits for
-the device."""
-
-
-@dataclass
-class History:
-    """One row per epoch (`curves`, `timing`) or per epoch and layer (`kurtosis`)."""
-
-    curves: list[Row] = field(default_factory=list)
-    kurtosis: list[Row] = field(default_factory=list)
-    timing: list[Row] = field(default_factory=list)
-
-
-@dataclass
-class Outcome:
-    """What a training leaves."""
-
-    best: State
-    last: State
-    best_epoch: int
-    validation_top1: float
-    history: History
+"""Images and labels of this process, and the number of images over all processes."""
+POLL_EVERY_STEPS = 16
+"""Distributed trainings ask every so many steps for interruptions: each poll waits for the
+device."""
 
 
 @dataclass(frozen=True)
 class Task:
     """What is trained, with which losses, on what."""
 
-    cell: str
+    run: str
+    """Name of the training, such as `digits/resnet20-complete-1`."""
     model: nn.Module
     """On the device, as is the distiller."""
     distiller: nn.Module | None
@@ -98,15 +77,16 @@ class Trainer:
         self._optimizer = make_optimizer(task.phase, self._model, fused=execution.fused_optimizer)
         self._forward: nn.Module = self._model
         if world.size > 1:
+            device = execution.device
             self._forward = DistributedDataParallel(
-                self._model, device_ids=[execution.device] if execution.device.index else None
+                self._model, device_ids=None if device.index is None else [device]
             )
         if execution.compile:
             self._forward = torch.compile(self._forward, dynamic=False)  # type: ignore[assignment]
             task.objective.compile()
         self._distiller = Distiller(task.distiller, execution) if task.distiller else None
-        self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
-        self._warm: set[tuple[int, tuple[str, ...]]] = set()
+        self._progress = Progress(task.run, task.phase.epochs, world.is_main)
+        self._stopwatch = Stopwatch(execution.device)
 
     def run(self, scratch: Scratch, interruption: Interruption) -> Outcome:
         """Train from the newest checkpoint of `scratch`, or from the start.
@@ -122,63 +102,30 @@ class Trainer:
             signs, previous = self._signs(), signs
             row["sign_flips"] = _share_changed(previous, signs)
             self._world.share_buffers(self._model)
-            loss, top1 = mean_loss_and_top1(self._model, self._task.validation, self._execution)
-            if not math.isfinite(loss):
+            row |= self._validate()
+            if not math.isfinite(row["validation_loss"]):
                 raise UserError(
-                    f"{self._task.cell}: the validation loss is {loss:g} after epoch {epoch + 1}; "
-                    f"lower learning_rate, now {self._task.phase.learning_rate:g}"
+                    f"{self._task.run}: the validation loss is {row['validation_loss']:g} after "
+                    f"epoch {epoch + 1}; lower learning_rate, now "
+                    f"{self._task.phase.learning_rate:g}"
                 )
-            row |= {"validation_loss": loss, "validation_top1": top1}
-            self._keep(outcome, row)
+            outcome.update_best(self._model, row)
             outcome.history.curves.append(row)
             outcome.history.kurtosis += self._kurtosis(epoch + 1)
             outcome.history.timing.append(timing)
             if self._world.is_main:
-                self._save(scratch, epoch, outcome)
+                scratch.save(epoch + 1, *pack(self._model, self._optimizer, outcome, epoch + 1))
             self._progress.epoch(row, timing["images_per_second"])
-        outcome.last = _copy(self._model)
+        outcome.last = copy_state(self._model)
         return outcome
 
-    def judge(self) -> Outcome:
-        """The network as it is, judged on validation: one row of the curves, epoch 0."""
-        loss, top1 = mean_loss_and_top1(self._model, self._task.validation, self._execution)
+    def validate_only(self) -> Outcome:
+        """The network as it is, with its validation as epoch 0, the only row of the curves."""
         columns = ("learning_rate", "ede_t", "ede_k", "loss", *LOSSES, "train_top1", "sign_flips")
-        row = {"epoch": 0} | dict.fromkeys(columns)
-        row |= {"validation_loss": loss, "validation_top1": top1}
-        state = _copy(self._model)
-        return Outcome(state, state, 0, top1, History([row], self._kurtosis(0)))
-
-    def _restore(self, scratch: Scratch) -> tuple[Outcome, int]:
-        saved = scratch.newest() if self._world.is_main else None
-        saved = self._world.broadcast(saved, self._execution.device)
-        if saved is None:
-            return Outcome({}, {}, 0, 0.0, History(kurtosis=self._kurtosis(0))), 0
-        tensors, state = read_checkpoint(saved)
-        load_state(self._model, _section(tensors, "model"), f"checkpoint of {self._task.cell}")
-        parameters = [each for group in self._optimizer.param_groups for each in group["params"]]
-        slots: dict[int, State] = {}
-        for name, tensor in _section(tensors, "optimizer").items():
-            index, _, key = name.partition(".")
-            slots.setdefault(int(index), {})[key] = _in_format_of(parameters[int(index)], tensor)
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": slots, "param_groups": groups})
-        history = History(**state["history"])
-        best = _section(tensors, "best")
-        outcome = Outcome(best, {}, state["best_epoch"], state["validation_top1"], history)
-        return outcome, state["epochs_done"]
-
-    def _save(self, scratch: Scratch, epoch: int, outcome: Outcome) -> None:
-        tensors = {f"model.{name}": tensor for name, tensor in self._model.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in outcome.best.items()}
-        for index, slot in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value for key, value in slot.items()}
-        state = {
-            "epochs_done": epoch + 1,
-            "best_epoch": outcome.best_epoch,
-            "validation_top1": outcome.validation_top1,
-            "history": vars(outcome.history),
-        }
-        scratch.save(epoch + 1, tensors, state)
+        row: Row = {"epoch": 0} | dict.fromkeys(columns) | self._validate()
+        state = copy_state(self._model)
+        history = History([row], self._kurtosis(0))
+        return Outcome(state, state, 0, row["validation_top1"], history)
 
     def train_epoch(self, epoch: int, interruption: Interruption) -> tuple[Row, Row]:
         """Train through the batches of 0-based `epoch`, without validation.
@@ -190,7 +137,45 @@ class Trainer:
             UserError: the loss is not finite.
             SystemExit: `interruption` was requested.
         """
-        task, device = self._task, self._execution.device
+        row: Row = {"epoch": epoch + 1} | self._schedule(epoch)
+        names = ("loss", *self._task.objective.active(epoch), "correct")
+        sums = torch.zeros(len(names), dtype=torch.float64, device=self._execution.device)
+        steps: list[torch.Tensor] = []
+        seen = 0
+        self._forward.train()
+        self._stopwatch.start()
+        for (images, labels), size in self._batches(epoch):
+            with self._stopwatch.step((size, names), len(labels)):
+                values = self._step(images, labels, size, epoch)
+                steps.append(torch.stack([values[name] for name in names]))
+                sums += steps[-1]
+            seen += len(labels)
+            if self._progress.wants_values:
+                self._progress.values(sums[0].item() / len(steps), sums[-1].item() / seen)
+            if self._world.size == 1 or len(steps) % POLL_EVERY_STEPS == 1:
+                self._stop_if_requested(interruption, epoch)
+        self._check_finite(epoch, names, steps)
+
+        counts = sums.new_tensor([len(steps), seen, self._stopwatch.warm_up_images])
+        totals = self._world.sum(torch.cat([sums, counts])).tolist()
+        *loss_sums, correct, batches, seen, warm_up_images = totals
+        row |= {"loss": None} | dict.fromkeys(LOSSES)
+        row |= {name: value / batches for name, value in zip(names[:-1], loss_sums, strict=True)}
+        row["train_top1"] = correct / seen
+        return row, self._stopwatch.row(epoch + 1, seen, warm_up_images)
+
+    def _restore(self, scratch: Scratch) -> tuple[Outcome, int]:
+        """The outcome so far and the number of finished epochs; network and optimizer as then."""
+        saved = scratch.newest() if self._world.is_main else None
+        saved = self._world.broadcast(saved, self._execution.device)
+        if saved is None:
+            return Outcome(history=History(kurtosis=self._kurtosis(0))), 0
+        source = f"checkpoint of {self._task.run}"
+        return unpack(*read_checkpoint(saved), self._model, self._optimizer, source)
+
+    def _schedule(self, epoch: int) -> Row:
+        """Set what depends on the epoch alone: the learning rate and EDE's t and k."""
+        task = self._task
         rate = learning_rate(task.phase, epoch)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -199,79 +184,41 @@ class Trainer:
             epoch, task.phase.epochs, binarization.ede_t_min, binarization.ede_t_max
         )
         set_ede(self._model, t, k)
-        self._forward.train()
+        return {"learning_rate": rate, "ede_t": t, "ede_k": k}
 
-        names = ("loss", *task.objective.active(epoch), "correct")
-        sums = torch.zeros(len(names), dtype=torch.float64, device=device)
-        steps: list[torch.Tensor] = []
-        images, warm_up, warm_images = 0, 0.0, 0
-        started = time.perf_counter()
-        count = task.params.debug.batches or len(task.training)
-        bar = self._progress.bar(
-            _limited(task.training, epoch, count, task.params.debug.overfit_one_batch),
-            count,
-            epoch,
-            next(task.training.sizes()),
-        )
-        for (inputs, labels), size in bar:
-            is_first = (size, names) not in self._warm  # then torch.compile compiles
-            before = self._now() if is_first else 0.0
-            relative_size = len(labels) * self._world.size / size
-            distilled = self._distiller.logits(inputs) if self._distiller else None
-            values = self._step(inputs, labels, distilled, relative_size, epoch)
-            steps.append(torch.stack([values[name] for name in names]))
-            sums += steps[-1]
-            images += len(labels)
-            if is_first:
-                self._warm.add((size, names))
-                warm_up += self._now() - before
-                warm_images += len(labels)
-            if self._progress.wants_values:
-                self._progress.values(sums[0].item() / len(steps), sums[-1].item() / images)
-            if self._world.size > 1 and len(steps) % ASK_EVERY != 1:
-                continue
-            if self._world.any(interruption.requested, device):
-                print(self._farewell(epoch), file=sys.stderr)
-                raise SystemExit(EXIT_CODE)
-        self._check_finite(epoch, names, steps)
-        counts = sums.new_tensor([len(steps), images, warm_images])
-        totals = self._world.sum(torch.cat([sums, counts])).tolist()
-        seconds = time.perf_counter() - started
-        *values_sums, correct, batches, images, warm_images = totals
-        row: Row = {"epoch": epoch + 1, "learning_rate": rate, "ede_t": t, "ede_k": k}
-        row |= {"loss": None} | dict.fromkeys(LOSSES)
-        row |= {name: value / batches for name, value in zip(names, values_sums, strict=False)}
-        row["train_top1"] = correct / images
-        if warm_images == images:  # no step but the first of each kind
-            warm_up, warm_images = 0.0, 0
-        timing = {
-            "epoch": epoch + 1,
-            "seconds": seconds,
-            "warm_up_seconds": warm_up,
-            "images_per_second": (images - warm_images) / (seconds - warm_up),
-            "peak_memory_mib": _peak_memory(device),
-        }
-        return row, timing
-
-    def _now(self) -> float:
-        """Seconds of the clock when the device has done what it was given."""
-        if self._execution.device.type == "cuda":
-            torch.cuda.synchronize(self._execution.device)
-        return time.perf_counter()
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch as the debug switches leave them, with a progress bar."""
+        training, debug = self._task.training, self._task.params.debug
+        count = debug.batches or len(training)
+        shown = 0 if debug.overfit_one_batch else epoch
+        batches: Iterator[Batch] = zip(training.batches(shown), training.sizes(), strict=True)
+        if debug.overfit_one_batch:
+            batches = itertools.repeat(next(batches), count)
+        limited = itertools.islice(batches, count)
+        return self._progress.bar(limited, count, epoch, next(training.sizes()))
 
     def _step(
-        self,
-        inputs: torch.Tensor,
-        labels: torch.Tensor,
-        distiller_logits: torch.Tensor | None,
-        relative_size: float,
-        epoch: int,
+        self, images: torch.Tensor, labels: torch.Tensor, global_size: int, epoch: int
     ) -> State:
-        task = self._task
+        """One step of the optimizer.
+
+        Args:
+            images: float32 (B, C, H, W) of this process.
+            labels: int64 (B,).
+            global_size: images of the batch over all processes.
+            epoch: 0-based.
+
+        Returns:
+            0-d float64 tensors: `loss`, each loss that takes part, and the number of `correct`
+            images.
+        """
+        objective = self._task.objective
+        relative_size = len(labels) * self._world.size / global_size
+        distilled = self._distiller.logits(images) if self._distiller else None
         with self._execution.autocast_context():
-            logits = self._forward(inputs)
-        terms = task.objective.terms(logits.float(), labels, distiller_logits, relative_size, epoch)
-        loss = task.objective.total(terms)
+            logits = self._forward(images)
+        terms = objective.terms(logits.float(), labels, distilled, relative_size, epoch)
+        loss = objective.total(terms)
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
@@ -279,13 +226,11 @@ class Trainer:
         values = {"loss": loss, **terms, "correct": correct}
         return {name: value.detach().double() for name, value in values.items()}
 
-    def _keep(self, outcome: Outcome, row: Row) -> None:
-        """Keep the network if its validation top-1 is the highest yet; a tie goes to lower loss."""
-        best = outcome.history.curves[outcome.best_epoch - 1] if outcome.best_epoch else None
-        if best is None or _merit(row) > _merit(best):
-            outcome.best = _copy(self._model)
-            outcome.best_epoch = row["epoch"]
-            outcome.validation_top1 = row["validation_top1"]
+    def _validate(self) -> Row:
+        loss, top1 = mean_loss_and_top1(
+            self._model, self._task.validation, self._execution, self._world
+        )
+        return {"validation_loss": loss, "validation_top1": top1}
 
     def _kurtosis(self, epoch: int) -> list[Row]:
         targets = self._task.objective.targets
@@ -307,6 +252,15 @@ class Trainer:
             ]
         return torch.cat(bits) if bits else torch.empty(0, dtype=torch.bool)
 
+    def _stop_if_requested(self, interruption: Interruption, epoch: int) -> None:
+        if self._world.any(interruption.requested, self._execution.device):
+            print(
+                f"{self._task.run}: interrupted in epoch {epoch + 1}; {epoch} finished epochs are "
+                "saved, run again to go on",
+                file=sys.stderr,
+            )
+            raise SystemExit(EXIT_CODE)
+
     def _check_finite(self, epoch: int, names: tuple[str, ...], steps: list[torch.Tensor]) -> None:
         """Refuse to go on from an epoch in which a loss of this process was not finite."""
         for number, step in enumerate(torch.stack(steps).tolist(), start=1):
@@ -314,67 +268,16 @@ class Trainer:
             if math.isfinite(loss):
                 continue
             shown = ", ".join(
-                f"{name} {term:g}" for name, term in zip(names[1:], terms, strict=False)
+                f"{name} {term:g}" for name, term in zip(names[1:-1], terms, strict=True)
             )
             raise UserError(
-                f"{self._task.cell}: the loss is {loss:g} in step {number} of epoch {epoch + 1} "
+                f"{self._task.run}: the loss is {loss:g} in step {number} of epoch {epoch + 1} "
                 f"({shown}); lower learning_rate, now {self._task.phase.learning_rate:g}, or the "
                 "weight of the term"
             )
-
-    def _farewell(self, epoch: int) -> str:
-        return (
-            f"{self._task.cell}: interrupted in epoch {epoch + 1}; {epoch} finished epochs are "
-            "saved, run again to go on"
-        )
-
-
-def _limited(training: Batches, epoch: int, count: int, overfit_one_batch: bool) -> Iterator[Batch]:
-    """Batches and the images of each over all processes, as the debug switches leave them."""
-    if overfit_one_batch:
-        return itertools.repeat(next(_batches(training, 0)), count)
-    return itertools.islice(_batches(training, epoch), count)
-
-
-def _batches(training: Batches, epoch: int) -> Iterator[Batch]:
-    return zip(training.batches(epoch), training.sizes(), strict=True)
-
-
-def _merit(row: Row) -> tuple[float, float]:
-    return row["validation_top1"], -row["validation_loss"]
-
-
-def _in_format_of(parameter: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
-    """An optimizer's tensor in the memory format of its parameter: fused steps take that as given.
-
-    load_state_dict leaves it in the format it was saved in.
-    """
-    if slot.shape != parameter.shape:
-        return slot
-    return torch.empty_like(parameter).copy_(slot)
 
 
 def _share_changed(previous: torch.Tensor, current: torch.Tensor) -> float | None:
     if not len(current):
         return None
     return (previous != current).double().mean().item()
-
-
-def _copy(model: nn.Module) -> State:
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-
-
-def _section(tensors: State, prefix: str) -> State:
-    prefix += "."
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
-
-
-def _peak_memory(device: torch.device) -> float:
-    """Peak memory so far, MiB: allocated on a GPU, resident on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -11,6 +11,7 @@ from torch import nn
 from pipeline.data.loading.resident import ResidentBatches
 from pipeline.data.prepared import Split
 from pipeline.device import Execution
+from pipeline.distributed import World
 from pipeline.evaluation.accuracy import bootstrap_interval, mean_loss_and_top1, score
 
 CPU = Execution(
@@ -21,6 +22,9 @@ CPU = Execution(
     fused_optimizer=True,
     deterministic=True,
 )
+
+
+ALONE = World(rank=0, size=1)
 
 
 class Lookup(nn.Module):
@@ -61,7 +65,7 @@ def batches_of(labels, batch_size=2, rank=0, world_size=1):
 def test_counts_are_those_counted_by_hand():
     # classes 0..2; predictions 0, 2, 1, 1, 2
     model = Lookup([[9, 1, 0], [0, 1, 9], [0, 9, 1], [0, 9, 1], [0, 1, 9]])
-    result = score(model, batches_of([0, 0, 1, 2, 2]), CPU, classes=3)
+    result = score(model, batches_of([0, 0, 1, 2, 2]), CPU, ALONE, classes=3)
     assert result.confusion.tolist() == [[1, 0, 1], [0, 1, 0], [0, 1, 1]]
     assert (result.images, result.correct) == (5, 3)
     assert result.top1 == 0.6
@@ -70,7 +74,7 @@ def test_counts_are_those_counted_by_hand():
 
 def test_every_image_passes_once_in_order_and_in_evaluation_mode():
     model = Lookup(np.eye(7).tolist()).train()
-    result = score(model, batches_of(list(range(7)), batch_size=3), CPU, classes=7)
+    result = score(model, batches_of(list(range(7)), batch_size=3), CPU, ALONE, classes=7)
     assert model.seen == list(range(7))
     assert not model.training
     assert result.top1 == 1.0  # dropout of everything would leave one class
@@ -78,7 +82,7 @@ def test_every_image_passes_once_in_order_and_in_evaluation_mode():
 
 def test_top5_takes_the_five_highest():
     logits = [[6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0]] * 7
-    result = score(Lookup(logits), batches_of(list(range(7))), CPU, classes=7)
+    result = score(Lookup(logits), batches_of(list(range(7))), CPU, ALONE, classes=7)
     assert result.correct == 1
     assert result.top5_correct == 5
 
@@ -87,15 +91,17 @@ def test_loss_is_the_mean_over_images_not_over_batches():
     # softmax of (log 3, 0) is (3/4, 1/4): losses log(4/3), log(4/3), log 4
     model = Lookup([[math.log(3), 0.0]] * 3)
     expected = (2 * math.log(4 / 3) + math.log(4)) / 3
-    assert score(model, batches_of([0, 0, 1]), CPU, classes=2).loss == pytest.approx(expected)
+    assert score(model, batches_of([0, 0, 1]), CPU, ALONE, classes=2).loss == pytest.approx(
+        expected
+    )
 
 
 def test_validation_agrees_with_the_full_score():
     generator = torch.Generator().manual_seed(0)
     model = Lookup(torch.randn(23, 4, generator=generator).tolist())
     labels = torch.randint(4, (23,), generator=generator).tolist()
-    full = score(model, batches_of(labels, batch_size=5), CPU, classes=4)
-    assert mean_loss_and_top1(model, batches_of(labels, batch_size=7), CPU) == pytest.approx(
+    full = score(model, batches_of(labels, batch_size=5), CPU, ALONE, classes=4)
+    assert mean_loss_and_top1(model, batches_of(labels, batch_size=7), CPU, ALONE) == pytest.approx(
         (full.loss, full.top1)
     )
 
@@ -112,7 +118,7 @@ def test_autocast_computes_in_its_type_and_counts_in_float32():
         fused_optimizer=True,
         deterministic=True,
     )
-    result = score(model, batches_of([0, 1]), half, classes=3)
+    result = score(model, batches_of([0, 1]), half, ALONE, classes=3)
     assert seen == [torch.bfloat16]
     assert math.isfinite(result.loss)
 
@@ -157,14 +163,16 @@ def test_interval_of_a_perfect_score_is_a_point():
 RANK = """
 import sys
 import torch.distributed as dist
+from pipeline.distributed import World
 from tests.evaluation.test_accuracy import CPU, Lookup, batches_of, mean_loss_and_top1, score
 
 rank, store = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
 model = Lookup([[1.0, 0.0, 0.5]] * 5)
 share = batches_of([0, 1, 2, 0, 1], 4, rank, world_size=2)
-result = score(model, share, CPU, classes=3)
-_, top1 = mean_loss_and_top1(model, share, CPU)
+world = World(rank, size=2)
+result = score(model, share, CPU, world, classes=3)
+_, top1 = mean_loss_and_top1(model, share, CPU, world)
 print(len(model.seen), result.confusion.tolist(), result.top5_correct, round(result.loss, 6), top1)
 dist.destroy_process_group()
 """
@@ -181,7 +189,9 @@ def test_processes_count_every_image_once_where_their_number_does_not_divide(tmp
         for rank in range(2)
     ]
     answers = [rank.communicate(timeout=60)[0].strip().split(maxsplit=1) for rank in ranks]
-    alone = score(Lookup([[1.0, 0.0, 0.5]] * 5), batches_of([0, 1, 2, 0, 1], 4), CPU, classes=3)
+    alone = score(
+        Lookup([[1.0, 0.0, 0.5]] * 5), batches_of([0, 1, 2, 0, 1], 4), CPU, ALONE, classes=3
+    )
     shares = [int(seen) // 2 for seen, _ in answers]  # each image passed in each of the two counts
     assert sum(shares) == 5
     assert min(shares) >= 1

@@ -1,8 +1,8 @@
 import pytest
 import torch
+from pipeline.data.resident import ResidentBatches
 from torch import nn
 
-from pipeline.data.resident import ResidentBatches
 from pipeline.evaluation.accuracy import score
 from pipeline.evaluation.blank_maps import counted_blank_maps
 from pipeline.models.architecture import build

@@ -10,7 +10,7 @@ from pipeline.artifacts import read_tensors, write_tensors
 from pipeline.data.prepared import load_prepared
 from pipeline.device import configure
 from pipeline.errors import UserError
-from pipeline.evaluation.cell import Places, evaluate_cell
+from pipeline.evaluation.cell import EvaluationPlaces, evaluate_cell
 from pipeline.models.architecture import Architecture
 from pipeline.models.registry import build
 from pipeline.models.saved import Description, save_trained
@@ -68,7 +68,7 @@ def places(tiny_digits, params, tmp_path):
     losses = ("cross_entropy", "distillation", "mimicking", "kurtosis")
     model = save(models / CELL, params, "complete", losses, binary=True)
     reference = save(models / REFERENCE, params, "kurtosis", ("cross_entropy",), binary=False)
-    return Places(tiny_digits, model, reference, tmp_path / "results")
+    return EvaluationPlaces(tiny_digits, model, reference, tmp_path / "results")
 
 
 @pytest.fixture(autouse=True)
@@ -164,14 +164,16 @@ def test_last_epoch_is_measured_with_its_own_weights(places, params, tmp_path):
     (swapped / "last.safetensors").rename(swapped / "best.safetensors")
     (swapped / "old").rename(swapped / "last.safetensors")
     straight = evaluate_cell(params, places)
-    crossed = evaluate_cell(params, Places(places.data, swapped, None, places.results))
+    crossed = evaluate_cell(params, EvaluationPlaces(places.data, swapped, None, places.results))
     assert straight["last_epoch_top1"] == crossed["top1"]
     assert straight["top1"] == crossed["last_epoch_top1"]
     assert straight["loss"] != crossed["loss"]
 
 
 def test_full_precision_without_reference_or_kurtosis_loss(places, params):
-    metrics = evaluate_cell(params, Places(places.data, places.reference, None, places.results))
+    metrics = evaluate_cell(
+        params, EvaluationPlaces(places.data, places.reference, None, places.results)
+    )
     assert metrics["teacher_distance"] is None
     assert metrics["kurtosis_distance"] is None
     assert metrics["kurtosis"] == pytest.approx(3, abs=0.5)
@@ -208,14 +210,14 @@ def test_missing_model_ends_the_command_in_one_line(places, params_file, tmp_pat
 )
 def test_reference_of_another_architecture(places, params, tmp_path, change, found):
     other = save(tmp_path / "other", params, "kurtosis", (), binary=False, **change)
-    message = refused(params, Places(places.data, places.model, other, places.results))
-    assert message == f"--reference {other}: " + found.format(model=places.model)
+    message = refused(params, EvaluationPlaces(places.data, places.model, other, places.results))
+    assert message == f"reference {other}: " + found.format(model=places.model)
 
 
 def test_data_of_another_kind(places, params, tmp_path):
     other = save(tmp_path / "other", params, "binary", (), binary=True, channels=3)
-    message = refused(params, Places(places.data, other, None, places.results))
-    assert message == f"--model {other}: its channels is 3, that of {places.data} is 1"
+    message = refused(params, EvaluationPlaces(places.data, other, None, places.results))
+    assert message == f"model {other}: its channels is 3, that of {places.data} is 1"
 
 
 def test_feature_map_image_beyond_the_test_images(places, params):
@@ -233,5 +235,5 @@ def test_network_that_computes_nan(places, params, tmp_path):
     state = read_tensors(broken / "best.safetensors")
     state["linear.bias"][0] = math.nan
     write_tensors(broken / "best.safetensors", state)
-    message = refused(params, Places(places.data, broken, None, places.results))
+    message = refused(params, EvaluationPlaces(places.data, broken, None, places.results))
     assert message == f"{broken}: the cross-entropy of its best epoch is nan"

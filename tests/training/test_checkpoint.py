@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_taken(
 
 def test_a_second_run_of_the_cell_is_refused(scratch):
     with (
-        pytest.raises(UserError, match=r"digits/cell: another process is training this cell"),
+        pytest.raises(UserError, match=r"digits/cell: another process is training this run"),
         Scratch("digits/cell", "other key", ALONE),
     ):
         pass
@@ -111,7 +111,7 @@ def test_an_experiment_beside_it_shares_the_area_but_neither_folder_nor_checkpoi
     (tmp_path / "experiment").mkdir()
     monkeypatch.chdir(tmp_path / "experiment")
     with (
-        pytest.raises(UserError, match=r"digits/cell: another process is training this cell"),
+        pytest.raises(UserError, match=r"digits/cell: another process is training this run"),
         Scratch("digits/cell", "key", ALONE),
     ):
         pass

@@ -32,7 +32,8 @@ from pipeline.names import LOSSES
 from pipeline.training.checkpoint import Scratch
 from pipeline.training.interruption import Interruption
 from pipeline.training.objective import Objective
-from pipeline.training.trainer import Outcome, Task, Trainer
+from pipeline.training.state import Outcome
+from pipeline.training.trainer import Task, Trainer
 from tests.clone import Clone
 from tests.conftest import ROOT, TINY
 from tests.training.conftest import TEACHER, arguments, tiny_params
@@ -110,7 +111,7 @@ def train(
         }
     )
     task = Task(
-        cell=f"digits/{type(model).__name__}",
+        run=f"digits/{type(model).__name__}",
         model=model,
         distiller=teacher,
         objective=Objective(losses, params, model, mimicked=teacher),
@@ -119,7 +120,7 @@ def train(
         training=batches(world, batch_size=IMAGES, shuffle=True),
         validation=batches(world, batch_size=4, shuffle=False),
     )
-    with Scratch(task.cell, "-".join(losses), world) as scratch:
+    with Scratch(task.run, "-".join(losses), world) as scratch:
         return Trainer(task, execution, world).run(scratch, Interruption())
 
 
@@ -131,7 +132,7 @@ def program(folder: Path) -> None:
         before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
         trained = train(model, teacher, LOSSES, world, execution)
         step = {name: trained.last[name] - weight for name, weight in before.items()}
-        judged = score(model, batches(world, batch_size=4, shuffle=False), execution, 10)
+        judged = score(model, batches(world, batch_size=4, shuffle=False), execution, world, 10)
         usual = train(resnet20(3, True), teacher, ("cross_entropy",), world, execution)
         if world.is_main:
             result = {
@@ -212,7 +213,7 @@ def test_validation_is_that_of_the_network_that_is_saved(both):
     for rank in range(2):  # in the same shares: the loss of a single image is rounded otherwise
         share = batches(World(rank, size=2), batch_size=4, shuffle=False)
         part = sum(len(labels) for _, labels in share.batches(0)) / IMAGES
-        mean_loss, mean_top1 = mean_loss_and_top1(model, share, execution)
+        mean_loss, mean_top1 = mean_loss_and_top1(model, share, execution, World(0, size=1))
         loss, top1 = loss + part * mean_loss, top1 + part * mean_top1
     assert recorded["validation_loss"] == pytest.approx(loss, rel=1e-5)
     assert recorded["validation_top1"] == round(top1 * IMAGES) / IMAGES

@@ -169,12 +169,14 @@ def test_a_student_does_not_start_from_a_teacher_of_another_network(folder, run_
     options += ["--step", "one", "--row", "x", "--losses", "distillation", "--teacher", TEACHER]
     end = run_here("binarize", folder, *options)
     found = "its network is 'torchvision_resnet18', this network's is 'imagenet_resnet18'"
-    assert_one_line(end, f"--teacher {TEACHER}: {found}")
+    assert_one_line(end, f"teacher {TEACHER}: {found}")
 
 
 def test_a_network_that_is_not_torchvisions_is_not_read(folder, run_here):
     end = run_here("teacher", folder, *arguments("imagenet_resnet18", "models/x"), "--pretrained")
-    assert_one_line(end, "--network is 'imagenet_resnet18', weights can be read for torchvision_*")
+    assert_one_line(
+        end, "network: imagenet_resnet18 is trained; weights are read for torchvision_* alone"
+    )
 
 
 def test_weights_must_be_named(folder, run_here):
@@ -183,4 +185,4 @@ def test_weights_must_be_named(folder, run_here):
     write_yaml(folder / "unnamed.yaml", params)
     options = [*arguments("torchvision_resnet18", "models/x"), "--params", "unnamed.yaml"]
     end = run_here("teacher", folder, *options, "--pretrained")
-    assert_one_line(end, "--pretrained: the section pretrained is missing from the params")
+    assert_one_line(end, "pretrained: the section pretrained is missing from the params")

@@ -169,31 +169,31 @@ def test_a_distiller_of_other_classes(copy, run_here):
     description["architecture"]["classes"] = 7
     write_json(folder / DISTILLER / "model.json", description)
     end = run_here("binarize", folder, *step_two(distiller=DISTILLER))
-    assert_one_line(end, f"--distiller {DISTILLER}: its classes is 7, this network's is 10")
+    assert_one_line(end, f"distiller {DISTILLER}: its classes is 7, this network's is 10")
     assert_nothing_written(folder)
 
 
 BAD = {
     "nothing to start from": (
         arguments("binarize", step="two"),
-        "--step is two without --step-one: two needs it, the others have no use for it",
+        "step: two needs the folder that step one wrote",
     ),
     "a start that is not used": (
         arguments("binarize", step_one=STEP_ONE),
-        f"--step is single with --step-one {STEP_ONE}: two needs it",
+        f"step: single does not start from step one ({STEP_ONE}); two does",
     ),
     "another architecture": (
         step_two(step_one=DISTILLER),
-        f"--step-one {DISTILLER}: its network is 'vgg_small', this network's is 'resnet20'",
+        f"step one {DISTILLER}: its network is 'vgg_small', this network's is 'resnet20'",
     ),
     "what is no step one": (
         step_two(step_one=TEACHER),
-        f"--step-one {TEACHER}: its step is 'single', step two goes on from step one",
+        f"step one {TEACHER}: its step is 'single', must be 'one'",
     ),
     "nothing there": (step_two(step_one="models/none"), "models/none/model.json: no such file"),
     "no schedule": (
         step_one(params="brief.yaml"),
-        "--step is one: the section step_one is missing from the params",
+        "step: one needs the section step_one, the params have none",
     ),
 }
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipeline.losses.ranks import values_of_equal_rank
+from pipeline.losses.kernels import dot, values_of_equal_rank
 
 TRICKY = [3.0, -0.0, 1e-40, 0.0, -1e-45, 3.0, -2.5, 3.4e38, -2.5, 1e-45, -3.4e38]
 
@@ -33,7 +33,7 @@ def test_sorting_both_pairs_them(dtype: torch.dtype) -> None:
         assert [value for _, value in pairs] == values.tolist()
 
 
-def test_by_hand() -> None:
+def test_ranks_by_hand() -> None:
     (ranked,) = values_of_equal_rank(
         [torch.tensor([[3.0, -1.0], [2.0, 7.0]], requires_grad=True)],
         [torch.tensor([10.0, 20.0, 30.0, 40.0])],
@@ -65,3 +65,21 @@ def test_bits_do_not_depend_on_threads() -> None:
 def test_tensors_must_pair() -> None:
     with pytest.raises(ValueError, match="zip"):
         values_of_equal_rank(draw(), [torch.zeros(3)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_millions_of_elements_cost_no_precision(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    first = torch.rand(3, 1_000_003, generator=generator, dtype=dtype)
+    second = torch.rand(3, 1_000_003, generator=generator, dtype=dtype)
+    expected = (first.double() * second.double()).sum().item()
+    assert dot(first, second).item() == pytest.approx(expected, rel=3e-7)
+    assert dot(first, second).dtype == dtype
+
+
+def test_elements_meet_in_any_memory_format() -> None:
+    first, second = torch.randn(2, 5, 4, 3, 3)
+    expected = (first * second).sum()
+    layout = {"memory_format": torch.channels_last}
+    torch.testing.assert_close(dot(first.to(**layout), second.to(**layout)), expected)
+    torch.testing.assert_close(dot(first[2:], second[2:]), (first[2:] * second[2:]).sum())

@@ -1,0 +1,161 @@
+"""The three trainings of the method: what starts from what, with which losses.
+
+teacher: a full-precision network from random weights and with cross-entropy, or weights that are
+read. finetune: that network trained further, with the kurtosis loss or, as its control, without.
+binarize: a binary network with the losses of its row of the table, in one step or in two.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pipeline.errors import UserError
+from pipeline.models.pretrained import PREFIX
+from pipeline.params import Binarization, Params, Phase, Student
+
+Step = Literal["single", "one", "two"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One training, before any data is read. A folder is that of a trained network."""
+
+    row: str
+    seed: int
+    network: str
+    losses: tuple[str, ...]
+    phase: Phase
+    binarization: Binarization | None = None
+    start_folder: Path | None = None
+    """The first weights; None: random ones."""
+    teacher_folder: Path | None = None
+    """Its best weights are mimicked."""
+    distiller_folder: Path | None = None
+    """Its logits are distilled; often the teacher."""
+    step: Step = "single"
+    pretrained: str | None = None
+    """Weights to read instead of training."""
+
+    @classmethod
+    def teacher(
+        cls, params: Params, *, network: str, seed: int, pretrained: bool = False
+    ) -> "Plan":
+        """The row `full-precision`, trained, or if `pretrained` read as `params` says.
+
+        Raises:
+            UserError: `params` name no weights to read, or `network` is none of torchvision's.
+        """
+        weights = None
+        if pretrained:
+            if params.pretrained is None:
+                raise UserError("pretrained: the section pretrained is missing from the params")
+            if not network.startswith(PREFIX):
+                raise UserError(
+                    f"network: {network} is trained; weights are read for {PREFIX}* alone"
+                )
+            weights = params.pretrained.weights
+        return cls(
+            row="full-precision",
+            seed=seed,
+            network=network,
+            losses=("cross_entropy",),
+            phase=params.teacher,
+            pretrained=weights,
+        )
+
+    @classmethod
+    def finetune(
+        cls,
+        params: Params,
+        *,
+        network: str,
+        seed: int,
+        row: str,
+        losses: Sequence[str],
+        teacher: Path,
+    ) -> "Plan":
+        """A full-precision network that starts from `teacher`, with the losses of its row."""
+        return cls(
+            row=row,
+            seed=seed,
+            network=network,
+            losses=tuple(losses),
+            phase=params.finetune,
+            start_folder=teacher,
+        )
+
+    @classmethod
+    def binarize(
+        cls,
+        params: Params,
+        *,
+        network: str,
+        seed: int,
+        row: str,
+        losses: Sequence[str],
+        teacher: Path,
+        distiller: Path | None = None,
+        step: Step = "single",
+        step_one: Path | None = None,
+    ) -> "Plan":
+        """A binary network with the losses of its row.
+
+        Args:
+            params: its section `student` has the schedule of a single step, `step_one` and
+                `step_two` those of two.
+            network: its name.
+            seed: of first weights, and of order and augmentation of the images.
+            row: its name.
+            losses: names out of `pipeline.names.LOSSES`.
+            teacher: trained network whose weights are mimicked.
+            distiller: trained network whose logits are distilled, of any architecture for the same
+                classes and images; the teacher if None.
+            step: `one` has binary activations and real weights; `two` starts from its last
+                weights, without its optimizer state.
+            step_one: what step one wrote; for step two only.
+
+        Raises:
+            UserError: `step` and `step_one` or the sections of `params` do not fit together.
+        """
+        if step == "two" and step_one is None:
+            raise UserError("step: two needs the folder that step one wrote")
+        if step != "two" and step_one is not None:
+            raise UserError(f"step: {step} does not start from step one ({step_one}); two does")
+        phase = {"single": params.student, "one": params.step_one, "two": params.step_two}[step]
+        if phase is None:
+            raise UserError(f"step: {step} needs the section step_{step}, the params have none")
+        binarization = params.binarization
+        if step == "one":
+            binarization = binarization.model_copy(update={"weights": False})
+        from_teacher = isinstance(phase, Student) and phase.initialize == "teacher"
+        return cls(
+            row=row,
+            seed=seed,
+            network=network,
+            losses=tuple(losses),
+            phase=phase,
+            binarization=binarization,
+            start_folder=teacher if from_teacher else step_one,
+            teacher_folder=teacher,
+            distiller_folder=distiller or teacher,
+            step=step,
+        )
+
+    @property
+    def start_weights(self) -> Literal["best", "last"]:
+        """Which weights of `start_folder` are the first ones.
+
+        Step two goes on from where step one ended. Source: METHOD [released].
+        """
+        return "last" if self.step == "two" else "best"
+
+    @property
+    def weights(self) -> set[Path]:
+        """The files of trained weights that have a say in this training."""
+        networks = [
+            (self.start_folder, self.start_weights),
+            (self.teacher_folder, "best"),
+            (self.distiller_folder, "best"),
+        ]
+        return {folder / f"{which}.safetensors" for folder, which in networks if folder}
