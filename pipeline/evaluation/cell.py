@@ -15,6 +15,7 @@ from pipeline.data.loading.dataset import Images, open_prepared
 from pipeline.data.loading.normalization import Normalization
 from pipeline.data.prepared import Manifest
 from pipeline.device import Execution, configure, select_device, within_gpu_memory
+from pipeline.distributed import World
 from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import bootstrap_interval, score
 from pipeline.evaluation.cost import cost
@@ -201,10 +202,9 @@ def _batches(images: Images, execution: Execution) -> Batches:
         "test",
         batch_size=BATCH_SIZE,
         augmentation=None,
-        shuffle=False,
         seed=0,
-        device=execution.device,
-        channels_last=execution.channels_last,
+        execution=execution,
+        world=World(rank=0, size=1),
     )
 
 

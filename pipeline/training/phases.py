@@ -16,8 +16,7 @@ import torch
 from pipeline.artifacts import check_replaceable, sha256, write_csv
 from pipeline.data.loading.batches import Batches
 from pipeline.data.loading.dataset import Images, open_prepared
-from pipeline.data.prepared import SplitName
-from pipeline.data.sources.indexing import IMAGENET
+from pipeline.data.prepared import SplitName, StreamedManifest
 from pipeline.device import Execution, configure, select_device, within_gpu_memory
 from pipeline.distributed import World, process_group
 from pipeline.errors import UserError
@@ -249,8 +248,10 @@ def _task(
     model = build(architecture)
     made = provenance(execution)
     if plan.pretrained:
-        statistics = manifest.mean, manifest.std
-        if plan.pretrained == "download" and statistics != IMAGENET:
+        imagenet = (
+            isinstance(manifest, StreamedManifest) and manifest.streaming.statistics == "imagenet"
+        )
+        if plan.pretrained == "download" and not imagenet:
             raise UserError(
                 "pretrained.weights is 'download': those weights expect images with "
                 "streaming.statistics: imagenet, these have their own"
@@ -280,12 +281,9 @@ def _task(
             split,
             batch_size=plan.phase.batch_size,
             augmentation=augmentation,
-            shuffle=augmentation is not None,
             seed=plan.seed,
-            device=execution.device,
-            channels_last=execution.channels_last,
-            rank=world.rank,
-            world_size=world.size,
+            execution=execution,
+            world=world,
         )
 
     training = batches("train", params.augmentation)

@@ -38,7 +38,7 @@ from pipeline.training.progress import Progress
 from pipeline.training.schedule import learning_rate
 
 Row = dict[str, Any]
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]
+Batch = tuple[torch.Tensor, torch.Tensor, int]
 
 ASK_EVERY = 16
 """Steps between two times that several processes ask each other whether to stop: asking waits for
@@ -106,7 +106,7 @@ class Trainer:
             task.objective.compile()
         self._teacher: Teacher | None = None
         if task.teacher is not None and task.objective.needs_teacher_logits:
-            self._teacher = Teacher(task.teacher, task.training, execution)
+            self._teacher = Teacher(task.teacher, execution)
         self._progress = Progress(task.cell, task.phase.epochs, world.is_main)
         self._warm: set[tuple[int, tuple[str, ...]]] = set()
 
@@ -216,11 +216,11 @@ class Trainer:
             epoch,
             next(task.training.sizes()),
         )
-        for inputs, labels, positions, size in bar:
+        for inputs, labels, size in bar:
             is_first = (size, names) not in self._warm  # then torch.compile compiles
             before = self._now() if is_first else 0.0
             relative_size = len(labels) * self._world.size / size
-            taught = self._teacher.logits(inputs, positions) if self._teacher else None
+            taught = self._teacher.logits(inputs) if self._teacher else None
             values = self._step(inputs, labels, taught, relative_size, epoch)
             steps.append(torch.stack([values[name] for name in names]))
             sums += steps[-1]
@@ -341,9 +341,9 @@ def _limited(training: Batches, epoch: int, count: int, overfit_one_batch: bool)
 
 
 def _batches(training: Batches, epoch: int) -> Iterator[Batch]:
-    """Images, labels and positions in the split of this process's share; images in all shares."""
-    parts = zip(training.batches(epoch), training.positions(epoch), training.sizes(), strict=True)
-    return ((*batch, positions, size) for batch, positions, size in parts)
+    """Images and labels of this process's share; number of images in all shares."""
+    parts = zip(training.batches(epoch), training.sizes(), strict=True)
+    return ((*batch, size) for batch, size in parts)
 
 
 def _merit(row: Row) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from pipeline.data.prepared import StreamedManifest, channel_statistics, load_ma
 from pipeline.data.sources.indexing import IMAGENET
 from pipeline.errors import UserError
 from tests.conftest import ROOT, read_yaml, run_stage, with_overrides, write_yaml
-from tests.data.conftest import STREAMING, number_of
+from tests.data.conftest import STREAMING, encode, number_of
 
 SPLITS = ("train", "validation", "test")
 
@@ -164,6 +165,21 @@ def test_skipped_images_are_listed_in_the_manifest_and_nowhere_else(indexed):
             assert row["path"].endswith(f"{number:03}.jpg")
 
 
+@pytest.mark.parametrize("kind", ["pipe", "EPS"])
+def test_what_is_no_image_is_refused_or_skipped_by_name(indexed, kind):
+    images = indexed()
+    path = images.path("train", 4)
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(encode(Image.new("RGB", (9, 9)), kind))
+    name = path.relative_to(images.root).as_posix()
+    with pytest.raises(UserError, match=rf"1 of 60 images are unreadable \({name}: could not be "):
+        images.prepare()
+    assert load_manifest(images.prepare(unreadable="skip")).unreadable == (name,)
+
+
 def test_a_row_without_an_image_is_named(indexed):
     images = indexed("shards")
     path = images.root / "train-00001-of-00002.parquet"
@@ -219,9 +235,9 @@ def test_a_row_group_that_is_too_large_is_refused(indexed, monkeypatch):
         for shard in shards
         for each in range(shard.num_row_groups)
     ]
-    monkeypatch.setattr("pipeline.data.encoded.LARGEST", max(sizes))
+    monkeypatch.setattr("pipeline.data.encoded.MAX_ROW_GROUP_BYTES", max(sizes))
     images.prepare()
-    monkeypatch.setattr("pipeline.data.encoded.LARGEST", max(sizes) - 1)
+    monkeypatch.setattr("pipeline.data.encoded.MAX_ROW_GROUP_BYTES", max(sizes) - 1)
     with pytest.raises(UserError, match=r"\.parquet: a row group has \d+ MiB"):
         images.prepare()
 

@@ -11,6 +11,7 @@ from torch import nn
 from pipeline.data.loading.resident import ResidentBatches
 from pipeline.data.prepared import Split
 from pipeline.device import Execution
+from pipeline.distributed import World
 from pipeline.evaluation.accuracy import bootstrap_interval, mean_loss_and_top1, score
 
 CPU = Execution(
@@ -50,11 +51,9 @@ def batches_of(labels, batch_size=2, rank=0, world_size=1):
         [1.0],
         batch_size=batch_size,
         augmentation=None,
-        shuffle=False,
         seed=0,
-        device=torch.device("cpu"),
-        rank=rank,
-        world_size=world_size,
+        execution=CPU,
+        world=World(rank=rank, size=world_size),
     )
 
 
