@@ -38,8 +38,8 @@ class Encoded:
 
     @property
     def are_files(self) -> bool:
-        """Whether each image is a file of its own."""
-        return not (self.rows >= 0).any()
+        """Whether each image is a file of its own, not a row: all are, or none is."""
+        return not (self.rows[:1] >= 0).any()
 
     def name(self, index: int) -> str:
         """What a list calls the image: where it is below `root`."""

@@ -64,9 +64,9 @@ class Batches(ABC):
     by one image at most; one may be empty.
 
     Args:
-        shares: of this process.
+        shares: what this process gets of each global batch.
         shuffled: whether each epoch has a new order.
-        seed: of order and augmentation.
+        seed: determines order and augmentation.
     """
 
     def __init__(self, shares: Shares, *, shuffled: bool, seed: int) -> None:
@@ -130,7 +130,7 @@ class Images(ABC):
             batch_size: images in a global batch, over all processes, at most.
             augmentation: how images are changed at random, drawn for each, in a new order each
                 epoch; None: not at all, in the order of the split.
-            seed: of order and augmentation.
+            seed: determines order and augmentation.
             execution: device and memory format of the batches.
             world: this process among those that share the batches.
 

@@ -68,12 +68,12 @@ class ResidentBatches(Batches):
 
     Args:
         split: images uint8 (N, C, H, W), labels int64 (N,).
-        mean: of each channel, in [0, 1].
-        std: of each channel, in [0, 1].
+        mean: mean of each channel, in [0, 1].
+        std: standard deviation of each channel, in [0, 1].
         batch_size: as in `Images.batches`.
         augmentation: random crop out of zero (black) padding and random horizontal flip, drawn for
             each image, in a new order each epoch; None for none of these.
-        seed: of order and augmentation.
+        seed: determines order and augmentation.
         execution: device on which the split lives, and memory format of the batches.
         world: this process among those that share the batches.
     """

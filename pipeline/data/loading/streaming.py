@@ -146,9 +146,9 @@ class StreamedBatches(Batches):
         decoder: reads and crops the images.
         labels: int64 (N,).
         normalize: for the batches.
-        shares: of this process.
+        shares: what this process gets of each global batch.
         augmented: whether crops are random and each epoch has a new order.
-        seed: of order and augmentation.
+        seed: determines order and augmentation.
         device: where the batches come out.
 
     Raises:
