@@ -155,7 +155,7 @@ def test_linked_folders_are_followed(fill, data, photo, tmp_path_factory, level)
     assert len(train.labels) == 8
 
 
-@pytest.mark.parametrize("name", ["train/cat/more", "train/bird"])
+@pytest.mark.parametrize("name", ["train/cat/more", "train/bird", "val"])
 def test_a_link_that_leads_nowhere_is_named(fill, data, name):
     root = fill("train", "test")
     (root / name).symlink_to(root / "unmounted")

@@ -29,7 +29,7 @@ def load(location: Path) -> Source:
         OSError: a folder cannot be read.
     """
     root = existing_folder(location)
-    held_out = [name for name in ("val", "test") if (root / name).is_dir()]
+    held_out = [name for name in ("val", "test") if _is_folder(root / name)]
     if not held_out:
         raise UserError(f"{root}: has neither a folder val nor test beside train")
     classes = _classes(root / "train")
