@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
@@ -29,6 +30,7 @@ from pipeline.artifacts import write_json
 from pipeline.data.loading.dataset import open_prepared
 from pipeline.data.prepared import StreamedManifest
 from pipeline.device import configure, select_device
+from pipeline.distributed import World
 from pipeline.errors import UserError, run
 from pipeline.params import Augmentation, Compute, load_params
 from pipeline.provenance import ROOT, provenance
@@ -62,7 +64,7 @@ def main() -> None:
     result = {
         # after the measurements: a process that has used CUDA cannot fork others that do
         "hardware": provenance(configure(compute, select_device(), binary=False)),
-        "cpus": os.cpu_count(),
+        "cpus": joblib.cpu_count(),
         "settings": {
             "source": manifest.source,
             "images": sum(manifest.counts["train"]),
@@ -95,16 +97,16 @@ def measure(
     data: Path, workers: int, batch_size: int, batches: int | None, compute: Compute
 ) -> dict[str, Any]:
     """Time one epoch with so many workers."""
-    device = configure(compute, select_device(), binary=False).device
+    execution = configure(compute, select_device(), binary=False)
     images = open_prepared(data)
     os.environ["BDBNN_WORKERS"] = str(workers)
     training = images.batches(
         "train",
         batch_size=batch_size,
         augmentation=Augmentation(crop_padding=0, horizontal_flip=True),
-        shuffle=True,
         seed=0,
-        device=device,
+        execution=execution,
+        world=World(rank=0, size=1),
     )
     sizes = list(islice(training.sizes(), batches))
     every = max(1, len(sizes) // SAMPLES)
@@ -115,8 +117,8 @@ def measure(
             first = time.perf_counter() - start
         if (number + 1) % every == 0:
             memory.append(_mebibytes())
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if execution.device.type == "cuda":
+        torch.cuda.synchronize(execution.device)
     seconds = time.perf_counter() - start
     return {
         "seconds_to_first_batch": round(first, 2),

@@ -93,10 +93,9 @@ class Workload:
             self.images.std,
             batch_size=self.batch_size,
             augmentation=self.params.augmentation,
-            shuffle=True,
             seed=0,
-            device=self.execution.device,
-            channels_last=self.execution.channels_last,
+            execution=self.execution,
+            world=World(rank=0, size=1),
         )
 
     def usual_batches(self, workers: int) -> DataLoader:

@@ -26,6 +26,11 @@ class Execution:
     fused_optimizer: bool
     deterministic: bool
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Memory format of images and weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
     def place(self, model: nn.Module) -> nn.Module:
         """Move `model` to the device, in the memory format chosen."""
         if self.channels_last:

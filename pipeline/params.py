@@ -5,6 +5,8 @@ found and what is allowed. There are no lists in it (`dvc exp run -S` would rewr
 read as DVC reads and writes it, as YAML 1.2: in 1.1, which PyYAML reads, `off` is False.
 """
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -26,6 +28,8 @@ NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Pixels = Annotated[int, Field(gt=0, le=2**13)]
+"""Side of an image; one of 2**14 has more pixels than Pillow opens without a warning."""
 
 
 class Section(BaseModel):
@@ -41,8 +45,8 @@ class Data(Section):
     location: str
     """Folder of the archive, class folders or shards, relative to the repository; unused by
     `digits`. Environment variables are expanded."""
-    image_size: PositiveInt
-    """Height and width, in pixels, of the prepared images."""
+    image_size: Pixels
+    """Height and width of the prepared images."""
     validation: Share
     """Share of the training images held out, stratified, to choose the best epoch."""
     split_seed: NonNegativeInt
@@ -53,8 +57,8 @@ class Data(Section):
 class Streaming(Section):
     """Images that stay where they are, indexed by prepare and decoded while a network trains."""
 
-    resize: PositiveInt
-    """Shorter side in pixels before the central crop of evaluation, at least data.image_size."""
+    resize: Pixels
+    """Shorter side before the central crop of evaluation, at least data.image_size."""
     crop_scale_min: Annotated[float, Field(gt=0, le=1)]
     """Share of the area of an image that a random resized crop has at least."""
     unreadable: Literal["refuse", "skip"]
@@ -256,6 +260,20 @@ class Params(Section):
     def recorded(self) -> dict[str, Any]:
         """As JSON beside a result: what is optional and at its default is left out."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def resolve(location: str, key: str = "data.location") -> Path:
+    """Expand environment variables ($NAME and ${NAME}) in `location`, the value of `key`.
+
+    Raises:
+        UserError: one of them is not set.
+    """
+    for plain, braced in re.findall(r"\$(?:(\w+)|\{([^}]*)\})", location):
+        if (plain or braced) not in os.environ:
+            raise UserError(
+                f"{key} is {location!r}: the environment variable {plain or braced} is not set"
+            )
+    return Path(os.path.expandvars(location))
 
 
 def load_params(path: Path) -> Params:

@@ -64,6 +64,12 @@ BAD = {
         {"student.learning_rate": float("inf")},
         "student.learning_rate is inf: Input sho",
     ),
+    "too large": ({"data.image_size": 8193}, "data.image_size is 8193: Input should be less than"),
+    "far too large": ({"data.image_size": 10**30}, "data.image_size is 1"),
+    "too large a side": (
+        {"streaming": STREAMING | {"resize": 10**8}},
+        "streaming.resize is 100000",
+    ),
     "no share": ({"data.validation": 1.0}, "data.validation is 1.0: Input should be less than 1"),
     "no choice": (
         {"network.block": "resnext"},

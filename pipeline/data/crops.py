@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
+from typing_extensions import override
 
 
 class Cut(NamedTuple):
@@ -56,14 +57,14 @@ class TrainingCrop(Crop):
         self._resize = v2.Resize((size, size), antialias=True)
         self._mirrored = 0.5 if horizontal_flip else 0.0
 
+    @override
     def draw(self, image: Image.Image) -> Cut:
-        """See `Crop`."""
         box = self._box.make_params([image])
         mirrored = bool(torch.rand(1) < self._mirrored)
         return Cut(box["left"], box["top"], box["width"], box["height"], mirrored)
 
+    @override
     def resize(self, part: Tensor) -> Tensor:
-        """See `Crop`."""
         return self._resize(part)
 
 
@@ -73,10 +74,10 @@ class EvaluationCrop(Crop):
     def __init__(self, resize: int, size: int) -> None:
         self._crop = v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size)])
 
+    @override
     def draw(self, image: Image.Image) -> Cut:
-        """The whole image."""
         return Cut(0, 0, *image.size, mirrored=False)
 
+    @override
     def resize(self, part: Tensor) -> Tensor:
-        """See `Crop`."""
         return self._crop(part)

@@ -1,6 +1,9 @@
 """Encoded images where they are: files of their own, or rows of Parquet files."""
 
-from collections.abc import Iterator, Sequence
+import errno
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,18 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.data.images import UnreadableImageError
 from pipeline.errors import UserError
 
 IMAGE_COLUMNS = ("img", "image")
-LARGEST = 2**28
-"""Bytes of a row group."""
-FILES = 256
-"""Files of a block; one of rows is a row group."""
+MAX_ROW_GROUP_BYTES = 2**28
+FILES_PER_BLOCK = 256
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """N encoded images, read on demand.
+    """N encoded images, read on demand by a `Reader`.
 
     Attributes:
         root: folder of the paths.
@@ -34,10 +36,19 @@ class Encoded:
     rows: np.ndarray
     groups: np.ndarray
 
+    @property
+    def are_files(self) -> bool:
+        """Whether each image is a file of its own, not a row: all are, or none is."""
+        return not (self.rows[:1] >= 0).any()
+
     def name(self, index: int) -> str:
-        """What a message calls the image, below `root`."""
+        """What a list calls the image: where it is below `root`."""
         path = self.paths[index].as_py()
         return path if self.rows[index] < 0 else f"{path} row {self.rows[index]}"
+
+    def full_name(self, index: int) -> str:
+        """What an error calls the image."""
+        return f"{self.root}/{self.name(index)}"
 
     def take(self, indices: np.ndarray) -> "Encoded":
         """The images at these indices, in that order."""
@@ -45,63 +56,97 @@ class Encoded:
             self.root, self.paths.take(pa.array(indices)), self.rows[indices], self.groups[indices]
         )
 
-    def read(self, indices: Sequence[int] | np.ndarray) -> Iterator[tuple[int, bytes | UserError]]:
-        """Bytes of the images at `indices`, each row group being read once.
-
-        Yields:
-            Place in `indices` (each comes once, in any order), and the bytes, or why there are
-            none.
-
-        Raises:
-            UserError: a Parquet file is missing or damaged, or has other row groups than before.
-        """
-        in_groups: dict[tuple[str, int], list[int]] = {}
-        for place, index in enumerate(indices):
-            path = self.paths[index].as_py()
-            if self.rows[index] < 0:
-                yield place, _content(self.root / path)
-            else:
-                in_groups.setdefault((path, int(self.groups[index])), []).append(place)
-        for (path, group), places in in_groups.items():
-            first, images = _row_group(self.root / path, group)
-            for place in places:
-                index = indices[place]
-                row = int(self.rows[index]) - first
-                if not 0 <= row < len(images):
-                    raise _changed(self.root / path)
-                content = images[row].as_py()
-                name = f"{self.root}/{self.name(index)}"
-                yield place, content or UserError(f"{name}: has no image bytes")
+    def reading_order(self, indices: np.ndarray) -> np.ndarray:
+        """Places in `indices`, int64 (len(indices),), such that a `Reader` reads no group twice."""
+        if self.are_files:
+            return np.arange(len(indices))
+        shards = self.paths.take(pa.array(indices)).dictionary_encode().indices.to_numpy()
+        return np.lexsort((self.groups[indices], shards))
 
     def check_row_groups(self) -> None:
         """Refuse what does not fit into memory, once for each process that reads.
 
         Raises:
-            UserError: a row group has more than LARGEST bytes, or a Parquet file is damaged.
+            UserError: a row group has more than MAX_ROW_GROUP_BYTES, or a Parquet file is damaged.
         """
         for name in pc.unique(self.paths.filter(pa.array(self.rows >= 0))).to_pylist():
             path = self.root / name
-            try:
-                metadata = pq.read_metadata(path)
-            except (pa.ArrowException, OSError) as error:
-                raise damaged(path, error) from error
+            with open_shard(path) as shard:
+                metadata = shard.metadata
             groups = range(metadata.num_row_groups)
             largest = max(metadata.row_group(each).total_byte_size for each in groups)
-            if largest > LARGEST:
+            if largest > MAX_ROW_GROUP_BYTES:
                 raise UserError(
                     f"{path}: a row group has {largest >> 20} MiB and is read whole for any of its "
-                    f"images, allowed are {LARGEST >> 20}; write the shard again with "
+                    f"images, allowed are {MAX_ROW_GROUP_BYTES >> 20}; write the shard again with "
                     "pyarrow.parquet.write_table(table, path, row_group_size=100)"
                 )
 
     def blocks(self) -> np.ndarray:
-        """Number of the block of each image, int64 (N,): blocks are best read as a whole."""
-        count = len(self.rows)
-        if not count or self.rows[0] < 0:
-            return np.arange(count) // FILES
-        files = self.paths.dictionary_encode().indices.to_numpy()
-        changes = (np.diff(files) != 0) | (np.diff(self.groups) != 0)
+        """Number of the block of each image, int64 (N,): blocks are best read as a whole.
+
+        A block is a row group, or FILES_PER_BLOCK files.
+        """
+        if self.are_files:
+            return np.arange(len(self.rows)) // FILES_PER_BLOCK
+        shards = self.paths.dictionary_encode().indices.to_numpy()
+        changes = (np.diff(shards) != 0) | (np.diff(self.groups) != 0)
         return np.concatenate([[0], np.cumsum(changes)])
+
+
+class Reader:
+    """Reads encoded images one by one, and keeps the row group that it read last."""
+
+    def __init__(self, encoded: Encoded) -> None:
+        self._encoded = encoded
+        self._kept: tuple[str, int] | None = None
+        self._first_row = 0
+        self._images = pa.chunked_array([], pa.binary())
+
+    def read(self, index: int) -> bytes:
+        """The bytes of an image.
+
+        Raises:
+            UnreadableImageError: it has none, or its file cannot be read.
+            UserError: a Parquet file is missing or damaged, or has other row groups than before.
+        """
+        encoded = self._encoded
+        name = encoded.paths[index].as_py()
+        path, row, group = encoded.root / name, int(encoded.rows[index]), int(encoded.groups[index])
+        if row < 0:
+            return _content(path)
+        if self._kept != (name, group):
+            self._first_row, self._images = _row_group(path, group)
+            self._kept = name, group
+        place = row - self._first_row
+        if not 0 <= place < len(self._images):
+            raise _changed(path)
+        content = self._images[place].as_py()
+        if not content:
+            raise UnreadableImageError(f"{encoded.full_name(index)}: has no image bytes")
+        return content
+
+
+def check_regular(path: Path) -> None:
+    """Refuse a pipe, a device or a socket: opening one may wait for ever.
+
+    Raises:
+        OSError: it is one, or is not there.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+@contextmanager
+def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file; a UserError if it cannot be read, also later in the block."""
+    try:
+        check_regular(path)
+        with pq.ParquetFile(path) as shard:
+            yield shard
+    except (pa.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: is not a whole Parquet file ({reason})") from error
 
 
 def image_column(path: Path, schema: pa.Schema) -> str:
@@ -117,31 +162,24 @@ def known_column(path: Path, schema: pa.Schema, names: tuple[str, ...]) -> str:
     raise UserError(f"{path}: has no column {' or '.join(names)} (found {', '.join(schema.names)})")
 
 
-def damaged(path: Path, error: Exception) -> UserError:
-    """What to raise when Arrow cannot read a shard."""
-    return UserError(f"{path}: is not a whole Parquet file ({' '.join(str(error).split())})")
-
-
 def _changed(path: Path) -> UserError:
     return UserError(f"{path}: is not the shard that was indexed; run the stage prepare again")
 
 
-def _content(path: Path) -> bytes | UserError:
+def _content(path: Path) -> bytes:
     try:
+        check_regular(path)
         return path.read_bytes()
     except OSError as error:
-        return UserError(f"{path}: could not be read: {error.strerror}")
+        raise UnreadableImageError(f"{path}: could not be read: {error.strerror}") from error
 
 
 def _row_group(path: Path, group: int) -> tuple[int, pa.ChunkedArray]:
     """Number of its first row, and the bytes of its images."""
-    try:
-        with pq.ParquetFile(path) as file:
-            if group >= file.metadata.num_row_groups:
-                raise _changed(path)
-            first = sum(file.metadata.row_group(each).num_rows for each in range(group))
-            column = image_column(path, file.schema_arrow)
-            table = file.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(path, error) from error
+    with open_shard(path) as shard:
+        if group >= shard.metadata.num_row_groups:
+            raise _changed(path)
+        first = sum(shard.metadata.row_group(each).num_rows for each in range(group))
+        column = image_column(path, shard.schema_arrow)
+        table = shard.read_row_group(group, columns=[f"{column}.bytes"], use_threads=False)
     return first, table.flatten().column(0)

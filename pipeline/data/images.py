@@ -9,52 +9,57 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from pipeline.errors import UserError
 
-# Of metadata that no pixel depends on; ImageNet has such files.
+# Metadata that no pixel depends on is damaged in some files of ImageNet.
 warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning, r"PIL\.")
 
 
-def load_image(name: str, content: bytes | UserError) -> Image.Image:
-    """Decode an image of any format and mode that Pillow reads.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow reads more, some of them by starting other programs (EPS)."""
+
+
+class UnreadableImageError(UserError):
+    """An image that cannot be read or decoded, while others may be."""
+
+
+def load_image(name: str, content: bytes) -> Image.Image:
+    """Decode an image of one of FORMATS, in any mode.
 
     The EXIF orientation is applied, transparent pixels are laid over white, 16-bit samples keep
     their high byte (as Pillow does with 16-bit colour), and of an animation the first frame counts.
 
     Args:
         name: what an error calls the image.
-        content: the bytes of the file, or why there are none, which is raised.
+        content: the bytes of the file.
 
     Returns:
         An image of mode `L` or `RGB`, 8 bits a sample.
 
     Raises:
-        UserError: the bytes are no image, or a truncated one, or samples are not 8 or 16 bits.
+        UnreadableImageError: the bytes are no image, or a truncated one, or samples are not 8 or 16
+            bits.
     """
-    if isinstance(content, UserError):
-        raise content
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return _to_eight_bits(image)
     except Exception as error:  # decoders raise nearly anything on damaged bytes
         if isinstance(error, Image.UnidentifiedImageError):
-            reason = "no image format that Pillow reads"
+            reason = f"none of the formats {', '.join(FORMATS)}"
         else:
             reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{name}: could not be decoded ({reason})") from error
+        raise UnreadableImageError(f"{name}: could not be decoded ({reason})") from error
 
 
-def open_plain_jpeg(content: bytes | UserError) -> Image.Image | None:
+def open_plain_jpeg(content: bytes) -> Image.Image | None:
     """Open an image, whose pixels are not read, if any decoder of JPEG shows it as it is.
 
     Returns:
         None if it is no JPEG, or one with four components (CMYK), with three that are not YCbCr,
         or to be turned as its EXIF orientation says; or if it cannot be opened.
     """
-    if isinstance(content, UserError):
-        return None
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=("JPEG",))
         upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
     except Exception:  # as in load_image, which tells why
         return None

@@ -2,10 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
-from pydantic import JsonValue, ValidationError
+from pydantic import (
+    Discriminator,
+    JsonValue,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from pipeline.artifacts import atomic_folder, read_array, sha256, write_array, write_json
 from pipeline.errors import UserError
@@ -13,7 +20,6 @@ from pipeline.params import Section, Streaming
 
 SplitName = Literal["train", "validation", "test"]
 MANIFEST = "manifest.json"
-"""The file that every prepared folder has."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,26 @@ class Manifest(Section):
     counts: dict[SplitName, tuple[int, ...]]
     """Images of each class in each split."""
     mean: tuple[float, ...]
-    """Of each channel over all pixels of train and validation, scaled to [0, 1]."""
+    """Mean of each channel over all pixels of train and validation, scaled to [0, 1]."""
     std: tuple[float, ...]
-    """Likewise, the population standard deviation."""
+    """Population standard deviation of each channel over the same pixels."""
     checksums: dict[str, str]
     """SHA-256 of each file beside the manifest."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(
+                f"mean has {len(self.mean)} values and std {len(self.std)}, channels is "
+                f"{self.channels}"
+            )
+        for name in get_args(SplitName):
+            found = len(self.counts.get(name, ()))
+            if found != len(self.classes):
+                raise ValueError(
+                    f"counts has {found} classes in {name}, there are {len(self.classes)}"
+                )
+        return self
 
 
 class StreamedManifest(Manifest):
@@ -51,17 +72,7 @@ class StreamedManifest(Manifest):
     """Folder of the images as params.yaml names it."""
     streaming: Streaming
     unreadable: tuple[str, ...]
-    """Images that are left out because they cannot be decoded."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A prepared data set in memory."""
-
-    train: Split
-    validation: Split
-    test: Split
-    manifest: Manifest
+    """Images that are left out because they cannot be read or decoded."""
 
 
 def write_prepared(
@@ -133,6 +144,18 @@ def statistics_of_counts(counts: np.ndarray) -> tuple[tuple[float, ...], tuple[f
     return tuple(means), tuple(stds)
 
 
+def _kind(content: Any) -> str:
+    return "streamed" if isinstance(content, dict) and "streaming" in content else "resident"
+
+
+_ANY_MANIFEST: TypeAdapter[Manifest] = TypeAdapter(
+    Annotated[
+        Annotated[Manifest, Tag("resident")] | Annotated[StreamedManifest, Tag("streamed")],
+        Discriminator(_kind),
+    ]
+)
+
+
 def load_manifest(folder: Path) -> Manifest:
     """Read manifest.json of a prepared folder, a StreamedManifest if it is that of an index.
 
@@ -141,36 +164,59 @@ def load_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        content = path.read_bytes()
+        return _ANY_MANIFEST.validate_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run the stage prepare first") from error
-    kind = StreamedManifest if b'"streaming":' in content else Manifest
-    try:
-        return kind.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: is no manifest ({key}: {first['msg']})") from error
+        key = ".".join(str(part) for part in first["loc"][1:])
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UserError(
+            f"{path}: is no manifest ({f'{key}: {reason}' if key else reason})"
+        ) from error
 
 
-def load_prepared(folder: Path) -> Prepared:
-    """Read a prepared folder into memory.
+def load_split(folder: Path, manifest: Manifest, name: SplitName) -> Split:
+    """Read a split of a prepared folder into memory.
 
     Raises:
-        UserError: a file is missing, or differs from the manifest's checksum.
+        UserError: a file is missing, differs from the manifest's checksum, or does not fit the
+            manifest.
     """
-    manifest = load_manifest(folder)
+    paths = folder / f"{name}_images.npy", folder / f"{name}_labels.npy"
+    for path in paths:
+        check_sum(path, manifest)
+    images, labels = map(read_array, paths)
+    wanted = (sum(manifest.counts[name]), manifest.channels, *(manifest.image_size,) * 2)
+    if images.dtype != np.uint8 or images.shape != wanted:
+        raise UserError(
+            f"{paths[0]}: holds {images.dtype} of shape {images.shape}, manifest.json says uint8 "
+            f"of shape {wanted}"
+        )
+    check_labels(paths[1], labels, manifest, name)
+    return Split(images, labels)
 
-    def load_split(name: SplitName) -> Split:
-        images, labels = folder / f"{name}_images.npy", folder / f"{name}_labels.npy"
-        for path in (images, labels):
-            check_sum(path, manifest)
-        return Split(read_array(images), read_array(labels))
 
-    return Prepared(load_split("train"), load_split("validation"), load_split("test"), manifest)
+def check_labels(path: Path, labels: np.ndarray, manifest: Manifest, name: SplitName) -> None:
+    """Refuse labels, read from `path`, that are not those the manifest counts in a split."""
+    classes = len(manifest.classes)
+    if labels.dtype != np.int64 or labels.ndim != 1:
+        raise UserError(f"{path}: holds {labels.dtype} of shape {labels.shape}, not int64 (N,)")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if wrong.size:
+        raise UserError(f"{path}: holds the label {wrong[0]}, allowed are 0 to {classes - 1}")
+    counts = tuple(np.bincount(labels, minlength=classes).tolist())
+    if counts != manifest.counts[name]:
+        raise UserError(f"{path}: holds other numbers of images of each class than manifest.json")
 
 
 def check_sum(path: Path, manifest: Manifest) -> None:
-    """Refuse a file beside the manifest, if it is there, that differs from its checksum."""
-    if path.is_file() and sha256(path) != manifest.checksums.get(path.name):
+    """Refuse a file beside the manifest that differs from its checksum, or cannot be read."""
+    try:
+        found = sha256(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except OSError as error:
+        raise UserError(f"{path}: could not be read: {error.strerror}") from error
+    if found != manifest.checksums.get(path.name):
         raise UserError(f"{path}: differs from its checksum in manifest.json")

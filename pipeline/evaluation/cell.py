@@ -250,10 +250,9 @@ def _batches(images: Images, execution: Execution) -> Batches:
         "test",
         batch_size=BATCH_SIZE,
         augmentation=None,
-        shuffle=False,
         seed=0,
-        device=execution.device,
-        channels_last=execution.channels_last,
+        execution=execution,
+        world=World(rank=0, size=1),
     )
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from pipeline.artifacts import read_tensors, sha256
-from pipeline.data.location import resolve
 from pipeline.errors import UserError
 from pipeline.models.saved import State, load_state
+from pipeline.params import resolve
 
 PREFIX = "torchvision_"
 """What the names of these networks begin with."""

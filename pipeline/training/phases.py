@@ -178,12 +178,9 @@ def _task(
             split,
             batch_size=plan.phase.batch_size,
             augmentation=augmentation,
-            shuffle=augmentation is not None,
             seed=plan.seed,
-            device=execution.device,
-            channels_last=execution.channels_last,
-            rank=world.rank,
-            world_size=world.size,
+            execution=execution,
+            world=world,
         )
 
     training = batches("train", params.augmentation)

@@ -5,10 +5,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.data.sources.indexing import write_index
 from pipeline.data.sources.registry import load_source
+from pipeline.device import Execution
+from pipeline.distributed import World
 from pipeline.params import Data, Streaming
 
 DEFAULTS = {
@@ -26,6 +29,19 @@ def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def here(device="cpu", channels_last=False, rank=0, world_size=1) -> dict:
+    """The arguments `execution` and `world` of batches."""
+    execution = Execution(
+        device=torch.device(device),
+        autocast=None,
+        compile=False,
+        channels_last=channels_last,
+        fused_optimizer=False,
+        deterministic=True,
+    )
+    return {"execution": execution, "world": World(rank=rank, size=world_size)}
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 import hashlib
 import os
+import socket
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +19,10 @@ SIZES = [(8, 8), (20, 11), (9, 31), (7, 5)]
 def fill(tmp_path, photo):
     """Make class folders of images in several formats, modes and sizes."""
 
-    def make(*splits, classes=("cat", "dog")):
+    def make(*splits, classes=("cat", "dog"), root=tmp_path):
         for number, split in enumerate(splits):
             for label, name in enumerate(classes):
-                folder = tmp_path / split / name
+                folder = root / split / name
                 folder.mkdir(parents=True)
                 images = [
                     photo(*size, seed=100 * number + 10 * label + position)
@@ -30,7 +33,7 @@ def fill(tmp_path, photo):
                 images[2].convert("L").save(folder / "c.webp", lossless=True)
                 (folder / "deeper").mkdir()
                 images[3].convert("P").save(folder / "deeper" / "d.gif")
-        return tmp_path
+        return root
 
     return make
 
@@ -131,6 +134,79 @@ def test_a_file_that_cannot_be_read_is_named(fill, data):
     source = load_source(data(location=str(root)))
     for read in (lambda: split_source(source, data()), lambda: source.origin):
         with pytest.raises(UserError, match=r"lost.png: could not be read: No such file"):
+            read()
+
+
+def image_count(root, data) -> list[int]:
+    return np.bincount(load_source(data(location=str(root))).train.labels).tolist()
+
+
+@pytest.mark.parametrize("level", ["train/cat/more", "train/cat/deeper/more", "train/bird"])
+def test_linked_folders_are_followed(fill, data, photo, tmp_path_factory, level):
+    root = fill("train", "test")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    for number in range(3):
+        photo(8, 8, number).save(elsewhere / f"{number}.png")
+    (root / level).symlink_to(elsewhere)
+    if level == "train/bird":
+        (root / "test" / "bird").symlink_to(elsewhere)
+    assert image_count(root, data) == ([3, 4, 4] if level == "train/bird" else [7, 4])
+    train, _, _ = split_source(load_source(data(location=str(root))), data(validation=0.3))
+    assert len(train.labels) == 8
+
+
+@pytest.mark.parametrize("name", ["train/cat/more", "train/bird", "val"])
+def test_a_link_that_leads_nowhere_is_named(fill, data, name):
+    root = fill("train", "test")
+    (root / name).symlink_to(root / "unmounted")
+    (root / "train" / "cat" / ".#lock").symlink_to("user@host:1")
+    with pytest.raises(UserError, match=rf"^{root / name}: is a symbolic link that leads nowhere$"):
+        load_source(data(location=str(root)))
+
+
+def test_a_link_to_a_folder_above_it_is_named(fill, data):
+    root = fill("train", "test")
+    link = root / "train" / "cat" / "deeper" / "round"
+    link.symlink_to(root / "train" / "cat")
+    with pytest.raises(UserError, match=rf"^{link}: is a symbolic link to a folder above it$"):
+        load_source(data(location=str(root)))
+
+
+@pytest.mark.parametrize("name", ["train", "train/cat", "train/cat/deeper"])
+def test_a_folder_that_cannot_be_read_is_named(fill, data, name):
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:  # pytest's is for its user alone
+        Path(folder).chmod(0o755)
+        root = fill("train", "test", root=Path(folder))
+        (root / name).chmod(0)
+        if user == 0:  # who may read everything
+            os.seteuid(65534)
+        try:
+            with pytest.raises(UserError) as error:
+                load_source(data(location=folder))
+        finally:
+            os.seteuid(user)
+            (root / name).chmod(0o755)
+    assert str(error.value) == f"{root / name}: could not be read: Permission denied"
+
+
+def special(path, kind):
+    """Make a pipe, or a socket."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_what_is_no_regular_file_is_named(fill, data, kind):
+    root = fill("train", "test")
+    path = root / "train" / "cat" / "z.png"
+    special(path, kind)
+    source = load_source(data(location=str(root)))
+    for read in (lambda: split_source(source, data()), lambda: source.origin):
+        with pytest.raises(UserError, match=rf"{path}: could not be read: not a regular file$"):
             read()
 
 

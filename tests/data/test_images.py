@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.images import fit, load_image
+from pipeline.data.images import FORMATS, fit, load_image
 from pipeline.errors import UserError
 from tests.data.conftest import encode
 
@@ -64,8 +64,10 @@ def test_exif_orientation_is_applied():
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"a text file named .jpg", "no image format that Pillow reads"),
-        (b"", "no image format that Pillow reads"),
+        (b"a text file named .jpg", "none of the formats BMP, GIF, JPEG, "),
+        (b"", "none of the formats BMP, GIF, JPEG, "),
+        (encode(solid("RGB", (1, 2, 3)), "EPS"), "none of the formats"),
+        (encode(solid("RGB", (1, 2, 3)), "TGA"), "none of the formats"),
         (encode(solid("F", 0.5), "TIFF"), "floating-point samples"),
         (encode(solid("I", 70_000), "TIFF"), "more than 16 bits"),
         (encode(solid("I", -1), "TIFF"), "more than 16 bits"),
@@ -78,7 +80,7 @@ def test_what_is_no_usable_image_is_named(content, reason):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
+@pytest.mark.parametrize("kind", [*FORMATS])
 @pytest.mark.parametrize("kept", [0.5, 0.9])
 def test_truncated_images_of_every_format_are_refused(photo, kind, kept):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

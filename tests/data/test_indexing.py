@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -164,6 +165,17 @@ def test_skipped_images_are_listed_in_the_manifest_and_nowhere_else(indexed):
             assert row["path"].endswith(f"{number:03}.jpg")
 
 
+def test_a_pipe_is_refused_or_skipped_by_name(indexed):
+    images = indexed()
+    path = images.path("train", 4)
+    path.unlink()
+    os.mkfifo(path)
+    name = path.relative_to(images.root).as_posix()
+    with pytest.raises(UserError, match=rf"1 of 60 images are unreadable \({name}: could not be "):
+        images.prepare()
+    assert load_manifest(images.prepare(unreadable="skip")).unreadable == (name,)
+
+
 def test_a_row_without_an_image_is_named(indexed):
     images = indexed("shards")
     path = images.root / "train-00001-of-00002.parquet"
@@ -219,9 +231,9 @@ def test_a_row_group_that_is_too_large_is_refused(indexed, monkeypatch):
         for shard in shards
         for each in range(shard.num_row_groups)
     ]
-    monkeypatch.setattr("pipeline.data.encoded.LARGEST", max(sizes))
+    monkeypatch.setattr("pipeline.data.encoded.MAX_ROW_GROUP_BYTES", max(sizes))
     images.prepare()
-    monkeypatch.setattr("pipeline.data.encoded.LARGEST", max(sizes) - 1)
+    monkeypatch.setattr("pipeline.data.encoded.MAX_ROW_GROUP_BYTES", max(sizes) - 1)
     with pytest.raises(UserError, match=r"\.parquet: a row group has \d+ MiB"):
         images.prepare()
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.data.prepared import load_prepared
+from pipeline.data.prepared import load_manifest, load_split
 from stages import prepare
 from tests.conftest import ROOT, read_yaml, write_yaml
 
@@ -25,8 +25,9 @@ def params(tmp_path):
     return write
 
 
-def command(*arguments, limit_bytes=None):
+def command(*arguments, limit_bytes=None, limit_memory=None):
     limit = f"ulimit -f {limit_bytes // 1024}; " if limit_bytes else ""
+    limit += f"ulimit -v {limit_memory // 1024}; " if limit_memory else ""
     words = [sys.executable, "-m", "stages.prepare", *map(str, arguments)]
     return subprocess.run(
         ["bash", "-c", f'{limit}exec "$@"', "bash", *words],
@@ -54,20 +55,21 @@ def test_digits_twice_give_the_same_bytes(params, tmp_path, monkeypatch, capsys)
     assert "digits: 1222 train, 216 validation, 359 test images of 1x16x16" in (
         capsys.readouterr().out
     )
-    prepared = load_prepared(tmp_path / "first")
-    assert prepared.train.images.shape == (1222, 1, 16, 16)
-    assert prepared.manifest.classes == tuple("0123456789")
-    assert np.bincount(prepared.test.labels).tolist() == list(prepared.manifest.counts["test"])
+    manifest = load_manifest(tmp_path / "first")
+    train, test = (load_split(tmp_path / "first", manifest, name) for name in ("train", "test"))
+    assert train.images.shape == (1222, 1, 16, 16)
+    assert manifest.classes == tuple("0123456789")
+    assert np.bincount(test.labels).tolist() == list(manifest.counts["test"])
 
 
 def test_the_command_writes_and_help_says_what(params, tmp_path):
     out = tmp_path / "out"
     done = command("--params", params(source="digits", limit=200), "--out", out)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sum(load_prepared(out).manifest.counts["test"]) == 200
+    assert sum(load_manifest(out).counts["test"]) == 200
     shown = command("--help").stdout
     assert "manifest.json" in shown
-    assert "params file to read" in shown
+    assert "parameters of the data set" in shown
 
 
 def test_bad_input_is_one_line_and_nothing_is_written(params, tmp_path):
@@ -76,6 +78,16 @@ def test_bad_input_is_one_line_and_nothing_is_written(params, tmp_path):
     assert done.returncode == 1
     assert done.stderr == f"error: {tmp_path / 'absent'}: no such folder (data.location)\n"
     assert [file.name for file in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_images_that_memory_does_not_hold_are_one_line(params, tmp_path):
+    path = params(source="digits", image_size=8192, limit=0)
+    done = command("--params", path, "--out", tmp_path / "out", limit_memory=2**34)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: data.image_size is 8192: 1222 images of it take 229 GiB, more than there is "
+        "memory; lower it, set data.limit, or add the section streaming\n"
+    )
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_written(params, tmp_path):

@@ -1,10 +1,17 @@
+import hashlib
 import json
 import os
 
 import numpy as np
 import pytest
 
-from pipeline.data.prepared import Split, channel_statistics, load_prepared, write_prepared
+from pipeline.data.prepared import (
+    Split,
+    channel_statistics,
+    load_manifest,
+    load_split,
+    write_prepared,
+)
 from pipeline.errors import UserError
 
 NAMES = ("train", "validation", "test")
@@ -26,10 +33,9 @@ def write(folder, **changes):
 
 def test_what_was_written_is_read(tmp_path):
     manifest = write(tmp_path / "deep" / "set")
-    prepared = load_prepared(tmp_path / "deep" / "set")
-    assert prepared.manifest == manifest
+    assert load_manifest(tmp_path / "deep" / "set") == manifest
     for name in NAMES:
-        split = getattr(prepared, name)
+        split = load_split(tmp_path / "deep" / "set", manifest, name)
         assert split.images.dtype == np.uint8
         assert split.labels.dtype == np.int64
         np.testing.assert_array_equal(split.images, SPLITS[name].images)
@@ -65,30 +71,84 @@ def test_statistics_of_a_constant_channel_are_exact():
 
 @pytest.mark.parametrize("name", ["test_images.npy", "train_labels.npy"])
 def test_missing_and_altered_files_are_named(tmp_path, name):
-    write(tmp_path / "set")
+    manifest = write(tmp_path / "set")
     path = tmp_path / "set" / name
+    split = name.partition("_")[0]
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"{name}: differs from its checksum"):
-        load_prepared(tmp_path / "set")
+        load_split(tmp_path / "set", manifest, split)
     path.unlink()
     with pytest.raises(UserError, match=rf"{name}: no such file"):
-        load_prepared(tmp_path / "set")
+        load_split(tmp_path / "set", manifest, split)
+    path.mkdir()
+    with pytest.raises(UserError, match=rf"{name}: could not be read: Is a directory"):
+        load_split(tmp_path / "set", manifest, split)
+
+
+def change(folder, name, array):
+    """Put `array` in the place of a file, and its checksum into the manifest."""
+    np.save(folder / name, array)
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    content["checksums"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    path.write_text(json.dumps(content))
+
+
+TRAIN = SPLITS["train"]
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("train_labels.npy", TRAIN.labels + 98, r"holds the label 98, allowed are 0 to 1$"),
+        ("train_labels.npy", TRAIN.labels - 1, r"holds the label -1, allowed are 0 to 1$"),
+        ("train_labels.npy", 1 - TRAIN.labels, r"holds other numbers of images of each class "),
+        ("train_labels.npy", TRAIN.labels.astype(np.float32), r"holds float32 of shape \(5,\), "),
+        ("train_images.npy", TRAIN.images[:, :1], r"holds uint8 of shape \(5, 1, 4, 4\), manifest"),
+        ("train_images.npy", TRAIN.images[:4], r"holds uint8 of shape \(4, 3, 4, 4\), manifest"),
+        ("train_images.npy", TRAIN.images / 255, r"holds float64 of shape \(5, 3, 4, 4\), "),
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit_the_manifest_are_named(tmp_path, name, array, message):
+    write(tmp_path / "set")
+    change(tmp_path / "set", name, array)
+    manifest = load_manifest(tmp_path / "set")
+    with pytest.raises(UserError, match=rf"{name}: {message}"):
+        load_split(tmp_path / "set", manifest, "train")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("mean", [0.5], "mean has 1 values and std 3, channels is 3"),
+        ("channels", 1, "mean has 3 values and std 3, channels is 1"),
+        ("classes", ["a", "b", "c"], "counts has 2 classes in train, there are 3"),
+        ("counts", {"train": [3, 2], "test": [4, 3]}, "counts has 0 classes in validation, there"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_named(tmp_path, key, value, message):
+    write(tmp_path / "set")
+    path = tmp_path / "set" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=rf"manifest.json: is no manifest \({message}"):
+        load_manifest(tmp_path / "set")
 
 
 def test_a_missing_or_malformed_manifest_is_named(tmp_path):
     with pytest.raises(UserError, match=r"manifest.json: No such file.*; run the stage prepare"):
-        load_prepared(tmp_path / "set")
+        load_manifest(tmp_path / "set")
     write(tmp_path / "set")
     path = tmp_path / "set" / "manifest.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"channels": "three"}))
     with pytest.raises(UserError, match=r"manifest.json: is no manifest \(channels: "):
-        load_prepared(tmp_path / "set")
-    path.write_text("{")
-    with pytest.raises(UserError, match=r"manifest.json: is no manifest"):
-        load_prepared(tmp_path / "set")
+        load_manifest(tmp_path / "set")
+    for text in ("{", "[]", "3"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"manifest.json: is no manifest \(.+\)$"):
+            load_manifest(tmp_path / "set")
 
 
 def test_an_unwritable_output_is_named(tmp_path):

@@ -8,6 +8,7 @@ from pipeline.data.loading.resident import ResidentBatches
 from pipeline.data.prepared import Split
 from pipeline.params import Augmentation
 from tests.conftest import needs_cuda
+from tests.data.conftest import here
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
@@ -19,19 +20,15 @@ def random_split(count: int) -> Split:
     return Split(generator.integers(0, 256, (count, 3, 6, 6), np.uint8), np.arange(count))
 
 
-def make(count=50, *, padding=2, flip=True, device="cpu", **changes) -> ResidentBatches:
-    options = {
-        "batch_size": 8,
-        "augmentation": Augmentation(crop_padding=padding, horizontal_flip=flip),
-        "shuffle": True,
-        "seed": 1,
-    }
-    device = torch.device(device)
-    return ResidentBatches(random_split(count), MEAN, STD, device=device, **(options | changes))
+def make(count=50, *, padding=2, flip=True, batch_size=8, seed=1, **where) -> ResidentBatches:
+    augmentation = Augmentation(crop_padding=padding, horizontal_flip=flip)
+    options = {"batch_size": batch_size, "augmentation": augmentation, "seed": seed}
+    return ResidentBatches(random_split(count), MEAN, STD, **options, **here(**where))
 
 
-def evaluation(count=50, **changes) -> ResidentBatches:
-    return make(count, augmentation=None, shuffle=False, **changes)
+def evaluation(count=50, *, batch_size=8, **where) -> ResidentBatches:
+    options = {"batch_size": batch_size, "augmentation": None, "seed": 1}
+    return ResidentBatches(random_split(count), MEAN, STD, **options, **here(**where))
 
 
 def normalized(images: np.ndarray) -> torch.Tensor:
@@ -153,30 +150,10 @@ def test_evaluation_covers_every_image_once_whatever_the_number_of_ranks(count, 
     assert sorted(labels) == list(range(count))
 
 
-def test_an_empty_share_has_the_shape_of_a_batch():
-    (images, labels), *_ = make(3, batch_size=8, shuffle=False, rank=0, world_size=4).batches(0)
-    assert (images.shape, labels.shape) == ((0, 3, 6, 6), (0,))
-
-
 @pytest.mark.parametrize("kind", [make, evaluation])
-@pytest.mark.parametrize("rank", [0, 1])
-def test_positions_say_which_images_a_batch_holds(kind, rank):
-    batches = kind(rank=rank, world_size=2)
-    for (_, labels), positions in zip(batches.batches(3), batches.positions(3), strict=True):
-        assert torch.equal(labels, positions)  # random_split labels each image with its position
-
-
-def test_the_whole_split_has_every_image_once_in_order_on_each_rank():
-    images, labels = whole(make(rank=1, world_size=2, padding=0, flip=False).whole())
-    assert labels.tolist() == list(range(50))
-    torch.testing.assert_close(images, normalized(random_split(50).images))
-
-
-@pytest.mark.parametrize(("padding", "flip"), [(0, False), (1, False), (0, True)])
-def test_images_change_where_they_are_augmented(padding, flip):
-    batches = make(padding=padding, flip=flip)
-    assert batches.changes == bool(padding or flip)
-    assert not evaluation().changes
+def test_an_empty_share_has_the_shape_of_a_batch(kind):
+    (images, labels), *_ = kind(3, batch_size=8, rank=0, world_size=4).batches(0)
+    assert (images.shape, labels.shape) == ((0, 3, 6, 6), (0,))
 
 
 @pytest.mark.parametrize("kind", [make, evaluation])

@@ -164,12 +164,49 @@ def test_labels_out_of_range_and_absent_classes_are_named(
         load()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"\(: Invalid JSON: .+\)"),
+        ("[]", r"\(: Input should be an object\)"),
+        ('{"info": []}', r"\(info: Input should be an object\)"),
+        ('{"info": {"features": {"label": []}}}', r"\(: Input should be .+\)"),
+        ('{"info": {"features": {"label": {"names": [1, 2]}}}}', r"\(names.0: Input .+\)"),
+        ('{"info": {"features": {"label": {"names": "ab"}}}}', r"\(names: Input should be .+\)"),
+        (b"\xff", r"\(: Invalid JSON: .+\)"),
+    ],
+)  # fmt: skip
+def test_metadata_of_another_layout_is_named(write, load, content, message):
+    write("test-0.parquet", [0, 1])
+    path = write("train-0.parquet", [0, 1])
+    table = pq.read_table(path).replace_schema_metadata({"huggingface": content})
+    pq.write_table(table, path)
+    expected = rf"{path}: its metadata 'huggingface' is not what the package datasets writes "
+    with pytest.raises(UserError, match=rf"^{expected}{message}$"):
+        load()
+
+
+@pytest.mark.parametrize("names", [["cat", "dog", "cat"], ["cat", "cat"]])
+def test_a_class_name_given_twice_is_named(write, load, names):
+    write("test-0.parquet", [0, 1])
+    path = write("train-0.parquet", [0, 1], class_names=names)
+    with pytest.raises(UserError, match=rf"^{path}: its metadata .* names 2 classes 'cat'$"):
+        load()
+
+
+def test_a_shard_that_is_no_regular_file_is_named(write, load, tmp_path):
+    write("test-0.parquet", [0, 1])
+    os.mkfifo(tmp_path / "train-0.parquet")
+    with pytest.raises(UserError, match=r"train-0.parquet: .*not a regular file"):
+        load()
+
+
 @pytest.mark.parametrize("content", [None, b"no image"])
 def test_a_row_without_a_readable_image_is_named(load, data, tmp_path, write, content):
     write("test-0.parquet", [0, 1])
     rows = [{"bytes": content, "path": "a.png"}] * 4
     pq.write_table(pa.table({"img": rows, "label": [0, 0, 1, 1]}), tmp_path / "train-0.parquet")
-    with pytest.raises(UserError, match=r"^\S+train-0.parquet row \d: .*image"):
+    with pytest.raises(UserError, match=r"^\S+train-0.parquet row \d: (has no image|could not)"):
         split_source(load(), data(validation=0.5))
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from pipeline.data.sources.digits import load as load_digits
-from pipeline.data.sources.registry import load_source, resolve
+from pipeline.data.sources.registry import load_source
 from pipeline.errors import UserError
+from pipeline.params import resolve
 
 
 def test_variables_in_the_location_are_expanded(monkeypatch):

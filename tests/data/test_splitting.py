@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.data.sources.base import Source, in_memory
+from pipeline.data.sources.base import PixelSamples, Source
 from pipeline.data.sources.splitting import split_source, stratified_choice
 from pipeline.errors import UserError
 
@@ -15,7 +15,7 @@ def source(sizes=(40, 20, 12), test_sizes=(10, 10, 10), colour=True, validation=
         pixels = np.zeros((labels.size, 8, 8, 3), np.uint8)
         pixels[:, 0, 0] = np.arange(labels.size)[:, None]
         pixels[..., 1] += np.uint8(colour)
-        return in_memory(pixels, labels)
+        return PixelSamples(pixels, labels)
 
     return Source(
         classes=("a", "b", "c"),

@@ -1,6 +1,7 @@
 """Streamed batches: what is in them, whatever decodes them, and what can go wrong meanwhile."""
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from pipeline.data.loading.streaming import _start, worker_count
 from pipeline.errors import UserError
 from pipeline.params import Augmentation
 from tests.conftest import ROOT
-from tests.data.conftest import number_of
+from tests.data.conftest import colour_of, here, number_of
 
 AUGMENTATION = Augmentation(crop_padding=0, horizontal_flip=True)
 SOURCES = ("folders", "shards")
@@ -33,21 +34,14 @@ def _no_workers(monkeypatch):
     monkeypatch.setenv("BDBNN_WORKERS", "0")
 
 
-def training(folder, **changes):
-    options = {
-        "batch_size": 8,
-        "augmentation": AUGMENTATION,
-        "shuffle": True,
-        "seed": 1,
-        "device": torch.device("cpu"),
-    }
-    return open_prepared(folder).batches("train", **(options | changes))
+def training(folder, batch_size=8, seed=1, **where):
+    options = {"batch_size": batch_size, "augmentation": AUGMENTATION, "seed": seed}
+    return open_prepared(folder).batches("train", **options, **here(**where))
 
 
-def evaluation(folder, split="test", **changes):
-    options = {"batch_size": 8, "augmentation": None, "shuffle": False, "seed": 0}
-    device = torch.device("cpu")
-    return open_prepared(folder).batches(split, device=device, **(options | changes))
+def evaluation(folder, split="test", batch_size=8, **where):
+    options = {"batch_size": batch_size, "augmentation": None, "seed": 0}
+    return open_prepared(folder).batches(split, **options, **here(**where))
 
 
 def whole(batches, epoch=0):
@@ -63,10 +57,12 @@ def numbers(folder, images) -> list[int]:
 
 
 def textured(images):
-    """Replace the files by images of noise, on which no two crops are alike."""
+    """Replace the files by images of noise around their colours: no two crops are alike."""
     generator = np.random.default_rng(0)
     for path in sorted(images.root.rglob("*.jpg")):
-        Image.fromarray(generator.integers(0, 256, (14, 17, 3), np.uint8)).save(path)
+        noise = generator.integers(-12, 13, (14, 17, 3))
+        pixels = (np.array(colour_of(int(path.stem))) + noise).astype(np.uint8)
+        Image.fromarray(pixels).save(path, quality=95)
     return images
 
 
@@ -82,7 +78,6 @@ def test_evaluation_gives_every_image_once_in_order_with_its_label(indexed, sour
     found = numbers(folder, pixels)
     assert sorted(found) == list(range(40, 60))
     assert [number % 2 for number in found] == labels.tolist()
-    assert not batches.changes
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -97,7 +92,6 @@ def test_training_gives_every_image_once_in_a_new_order_each_epoch(indexed, sour
         assert len(orders[-1]) == len(set(orders[-1])) == 30
         assert [number % 2 for number in orders[-1]] == labels.tolist()
     assert len({tuple(order) for order in orders}) == 3
-    assert batches.changes
 
 
 def test_images_are_normalised_by_the_manifest(indexed):
@@ -144,11 +138,12 @@ def test_each_image_is_cropped_anew_in_each_epoch(indexed):
     shown = {}
     for epoch in range(3):
         pixels, _ = whole(batches, epoch)
-        for image, position in zip(pixels, torch.cat(list(batches.positions(epoch))), strict=False):
-            shown.setdefault(int(position), []).append(image)
-    crops = [images for images in shown.values() if len(images) > 1]
-    assert len(crops) > 20
-    assert not any(torch.equal(images[0], images[1]) for images in crops)
+        for image, number in zip(pixels, numbers(folder, pixels), strict=True):
+            shown.setdefault(number, []).append(image)
+    assert len(shown) == 30
+    for crops in shown.values():
+        assert len(crops) == 3
+        assert not torch.equal(crops[0], crops[1])
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -169,19 +164,6 @@ def test_more_ranks_than_images_leave_some_with_none(indexed):
     assert sum(len(images) for share in shares for images, _ in share) == 20
 
 
-@pytest.mark.parametrize("source", SOURCES)
-def test_positions_and_the_whole_split(indexed, source):
-    folder = indexed(source).prepare()
-    batches = training(folder, rank=1, world_size=2)
-    positions = torch.cat(list(batches.positions(1)))
-    labels = pq.read_table(folder / "train.parquet")["label"].to_numpy()
-    assert torch.equal(whole(batches, 1)[1], torch.from_numpy(labels[positions.numpy()]))
-    every, _ = whole(evaluation(folder, "train", rank=1, world_size=2).whole())
-    found = numbers(folder, every)
-    assert len(found) == len(set(found)) == 30
-    assert [number % 2 for number in found] == labels.tolist()
-
-
 def test_channels_last_changes_the_memory_format_alone(indexed):
     folder = indexed().prepare()
     (usual, _), (last, _) = (
@@ -193,14 +175,13 @@ def test_channels_last_changes_the_memory_format_alone(indexed):
 
 
 def test_rows_are_shuffled_in_windows_of_row_groups(indexed, monkeypatch):
-    monkeypatch.setattr(streaming, "WINDOW", 14)
+    monkeypatch.setattr(streaming, "SHUFFLE_WINDOW", 14)
     folder = indexed("shards", 84).prepare(validation=0.1)
-    table = pq.read_table(folder / "train.parquet").to_pandas()
-    groups = (table["path"] + table["group"].astype(str)).to_numpy()
+    groups = np.array([f"shard {number // 42}, {number % 42 // 7}" for number in range(84)])
     windows = []
     for epoch in range(4):
-        order = torch.cat(list(training(folder, batch_size=7).positions(epoch))).numpy()
-        assert len(set(order)) == len(order)
+        order = np.array(numbers(folder, whole(training(folder, batch_size=7), epoch)[0]))
+        assert len(set(order)) == len(order) == 76
         windows.append([frozenset(groups[order[start : start + 14]]) for start in (0, 14, 28)])
         assert all(2 <= len(window) <= 4 for window in windows[-1])
         assert not (np.diff(order[:14]) > 0).all()
@@ -239,6 +220,27 @@ def test_a_file_that_changed_is_one_line(indexed):
     )
     with pytest.raises(UserError, match="when it was indexed"):
         open_prepared(folder).pixels("test", index)
+
+
+def test_a_file_that_became_a_pipe_is_one_line(indexed):
+    images = indexed()
+    folder = images.prepare()
+    path = images.path("test", 45)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=rf"^{path}: could not be read: not a regular file$"):
+        whole(evaluation(folder))
+
+
+def test_labels_that_do_not_fit_the_manifest_are_named(indexed):
+    folder = indexed().prepare()
+    path = folder / "manifest.json"
+    content = json.loads(path.read_text())
+    content["counts"]["test"] = [9, 11]
+    path.write_text(json.dumps(content))
+    evaluation(folder, "validation")
+    with pytest.raises(UserError, match=r"test.parquet: holds other numbers of images of each"):
+        evaluation(folder)
 
 
 def test_a_shard_that_vanished_is_one_line(indexed):
@@ -334,12 +336,10 @@ def test_a_signal_while_workers_start_waits_for_the_training():
 
 
 ABANDONED = """
-import sys, torch
+import sys
 from pathlib import Path
-from pipeline.data.loading.dataset import open_prepared
-images = open_prepared(Path(sys.argv[1]))
-batches = images.batches("train", batch_size=1, augmentation=None, shuffle=False, seed=0,
-                         device=torch.device("cpu")).batches(0)
+from tests.data.test_streaming import evaluation
+batches = evaluation(Path(sys.argv[1]), "train", batch_size=1).batches(0)
 next(batches)
 print("started", flush=True)
 sys.stdin.read()
@@ -403,20 +403,15 @@ def test_a_process_kept_to_one_cpu_has_one_worker():
 
 
 PROGRAM = """
-import sys, torch, torch.distributed as dist
+import sys, torch.distributed as dist
 from pathlib import Path
-from pipeline.data.loading.dataset import open_prepared
-from pipeline.params import Augmentation
-from tests.data.test_streaming import numbers
+from tests.data.test_streaming import evaluation, numbers, training
 
 folder, out = map(Path, sys.argv[1:])
 dist.init_process_group("gloo")
 rank, size = dist.get_rank(), dist.get_world_size()
-for split, augmentation in (("train", Augmentation(crop_padding=0, horizontal_flip=True)),
-                            ("test", None)):
-    batches = open_prepared(folder).batches(
-        split, batch_size=6, augmentation=augmentation, shuffle=augmentation is not None, seed=1,
-        device=torch.device("cpu"), rank=rank, world_size=size)
+for split, kind in (("train", training), ("test", evaluation)):
+    batches = kind(folder, batch_size=6, rank=rank, world_size=size)
     seen = [numbers(folder, images) for images, _ in batches.batches(0)]
     (out / f"{split}-{rank}").write_text(repr(seen))
 dist.destroy_process_group()

@@ -54,11 +54,9 @@ def batches_of(labels, batch_size=2, rank=0, world_size=1):
         [1.0],
         batch_size=batch_size,
         augmentation=None,
-        shuffle=False,
         seed=0,
-        device=torch.device("cpu"),
-        rank=rank,
-        world_size=world_size,
+        execution=CPU,
+        world=World(rank=rank, size=world_size),
     )
 
 

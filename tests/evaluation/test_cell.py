@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.artifacts import read_tensors, write_tensors
-from pipeline.data.prepared import load_prepared
+from pipeline.data.prepared import Split, load_manifest, load_split
 from pipeline.device import configure
 from pipeline.errors import UserError
 from pipeline.evaluation.cell import EvaluationPlaces, evaluate_cell
@@ -19,6 +19,11 @@ from pipeline.provenance import provenance
 from tests.conftest import run_stage
 
 CELL, REFERENCE = "resnet20-complete-3", "resnet20-kurtosis-3"
+
+
+def split_of_test(folder) -> Split:
+    """The test images and labels of prepared data."""
+    return load_split(folder, load_manifest(folder), "test")
 
 
 @pytest.fixture
@@ -103,7 +108,7 @@ def test_metrics_and_details_agree(places, params):
     metrics = evaluate_cell(params, places)
     assert json.loads((places.results / f"{CELL}.json").read_text()) == metrics
     details = json.loads((places.results / f"details/{CELL}.json").read_text())
-    test = load_prepared(places.data).test
+    test = split_of_test(places.data)
 
     confusion = np.array([line.split() for line in details["confusion"]], dtype=int)
     assert confusion.sum(1).tolist() == np.bincount(test.labels).tolist()
@@ -153,7 +158,7 @@ def test_evaluation_section_is_the_one_evaluated_with(places, params):
     details = json.loads((places.results / f"details/{CELL}.json").read_text())
     assert details["params"]["evaluation"]["confidence"] == 0.5
     maps = read_tensors(places.results / f"feature_maps/{CELL}.safetensors")
-    assert np.array_equal(maps["image"], load_prepared(places.data).test.images[4])
+    assert np.array_equal(maps["image"], split_of_test(places.data).images[4])
     assert maps["maps"].shape == maps["binary_maps"].shape == (16, 8, 8)
 
 
@@ -221,7 +226,7 @@ def test_data_of_another_kind(places, params, tmp_path):
 
 
 def test_feature_map_image_beyond_the_test_images(places, params):
-    count = len(load_prepared(places.data).test.labels)
+    count = len(split_of_test(places.data).labels)
     evaluation = params.evaluation.model_copy(update={"feature_map_image": count})
     message = refused(params.model_copy(update={"evaluation": evaluation}), places)
     assert message == (

@@ -87,11 +87,9 @@ def batches(world: World, *, batch_size: int, shuffle: bool) -> ResidentBatches:
         [0.25],
         batch_size=batch_size,
         augmentation=tiny_params().augmentation if shuffle else None,
-        shuffle=shuffle,
         seed=1,
-        device=torch.device("cpu"),
-        rank=world.rank,
-        world_size=world.size,
+        execution=configure(tiny_params().compute, torch.device("cpu"), binary=True),
+        world=world,
     )
 
 

@@ -1,32 +1,33 @@
-"""Batches of images: what the trainer asks of them, whatever holds the images."""
+"""Batches of images: what trainings and evaluation ask of a data set, whatever holds its images."""
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.data.prepared import Manifest, SplitName
+from pipeline.device import Execution
+from pipeline.distributed import World
+from pipeline.params import Augmentation
+
 
 @dataclass(frozen=True)
 class Shares:
-    """This rank's share of each global batch: see `Batches`.
+    """This process's share of each global batch: see `Batches`.
 
     Attributes:
         images: in an epoch, 1 or more.
         batch_size: images in a global batch, at most.
-        rank: of this process.
-        world_size: number of processes.
+        world: this process among those that share the batches.
     """
 
     images: int
     batch_size: int
-    rank: int
-    world_size: int
+    world: World
 
     def __len__(self) -> int:
         """Number of global batches: as few as hold all images."""
@@ -34,10 +35,10 @@ class Shares:
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """First place in the order of the epoch, and the one after the last."""
+        rank, processes = self.world.rank, self.world.size
         first = 0
         for size in self.sizes():
-            start = first + size * self.rank // self.world_size
-            yield start, first + size * (self.rank + 1) // self.world_size
+            yield first + size * rank // processes, first + size * (rank + 1) // processes
             first += size
 
     def sizes(self) -> Iterator[int]:
@@ -45,10 +46,6 @@ class Shares:
         size, larger = divmod(self.images, len(self))
         for number in range(len(self)):
             yield size + (number < larger)
-
-    def whole(self) -> "Shares":
-        """All images, in one process."""
-        return Shares(self.images, self.batch_size, rank=0, world_size=1)
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
@@ -67,56 +64,84 @@ class Batches(ABC):
     by one image at most; one may be empty.
 
     Args:
-        shares: of this rank.
-        shuffle: a new order each epoch, for training.
-        seed: of order and augmentation.
-        device: where the batches come out.
+        shares: what this process gets of each global batch.
+        shuffled: whether each epoch has a new order.
+        seed: determines order and augmentation.
     """
 
-    def __init__(self, shares: Shares, *, shuffle: bool, seed: int, device: torch.device) -> None:
+    def __init__(self, shares: Shares, *, shuffled: bool, seed: int) -> None:
         self._shares = shares
-        self._shuffle = shuffle
+        self._shuffled = shuffled
         self._seed = seed
-        self._device = device
-
-    @property
-    @abstractmethod
-    def changes(self) -> bool:
-        """Whether an image may differ from epoch to epoch."""
 
     @abstractmethod
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """This rank's share of each global batch of an epoch.
+        """This process's share of each global batch of an epoch.
 
         Yields:
             Images float32 (B, C, H, W), normalised, and labels int64 (B,).
+
+        Raises:
+            UserError: an image cannot be read or decoded.
         """
 
     def __len__(self) -> int:
         """Number of global batches in an epoch."""
         return len(self._shares)
 
-    def positions(self, epoch: int) -> Iterator[Tensor]:
-        """Where in the split the images of each of `batches` are, int64 (B,)."""
-        order = self._order(epoch_generator(self._seed, epoch)).to(self._device)
-        for start, stop in self._shares:
-            yield order[start:stop]
-
     def sizes(self) -> Iterator[int]:
-        """Images of each global batch, over all ranks."""
+        """Images of each global batch, over all processes."""
         return self._shares.sizes()
-
-    def whole(self) -> Self:
-        """Every image of the same split once and in order, in each process; no copy of it."""
-        whole = copy.copy(self)
-        whole._shuffle, whole._shares = False, self._shares.whole()
-        return whole
 
     def _order(self, generator: torch.Generator) -> Tensor:
         """Positions of all images of an epoch, int64 (N,)."""
-        if not self._shuffle:
+        if not self._shuffled:
             return torch.arange(self._shares.images)
-        return self._shuffled(generator)
+        return self._new_order(generator)
 
-    def _shuffled(self, generator: torch.Generator) -> Tensor:
+    def _new_order(self, generator: torch.Generator) -> Tensor:
         return torch.randperm(self._shares.images, generator=generator)
+
+
+class Images(ABC):
+    """A prepared data set.
+
+    Attributes:
+        manifest: what it holds.
+    """
+
+    manifest: Manifest
+
+    @abstractmethod
+    def batches(
+        self,
+        split: SplitName,
+        *,
+        batch_size: int,
+        augmentation: Augmentation | None,
+        seed: int,
+        execution: Execution,
+        world: World,
+    ) -> Batches:
+        """Batches of a split.
+
+        Args:
+            split: its name.
+            batch_size: images in a global batch, over all processes, at most.
+            augmentation: how images are changed at random, drawn for each, in a new order each
+                epoch; None: not at all, in the order of the split.
+            seed: determines order and augmentation.
+            execution: device and memory format of the batches.
+            world: this process among those that share the batches.
+
+        Raises:
+            UserError: a file of the split is missing or damaged.
+        """
+
+    @abstractmethod
+    def pixels(self, split: SplitName, index: int) -> np.ndarray:
+        """An image of a split as evaluation sees it, uint8 (C, H, W).
+
+        Raises:
+            UserError: it cannot be read.
+        """

@@ -2,20 +2,30 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from typing_extensions import override
 
 from pipeline.data.crops import Crop
-from pipeline.data.encoded import Encoded
+from pipeline.data.encoded import Encoded, Reader
 from pipeline.data.images import load_image
 from pipeline.errors import UserError
 
-Task = tuple[np.ndarray, np.ndarray | None]
-"""Indices of the images of a batch, and the seed of each one's random numbers."""
+
+class Selection(NamedTuple):
+    """The images of a batch.
+
+    Attributes:
+        indices: int64 (B,).
+        seeds: int64 (B,), of each image's random numbers; None: there are none to draw.
+    """
+
+    indices: np.ndarray
+    seeds: np.ndarray | None
 
 
 class Decoder(Dataset, ABC):
@@ -23,7 +33,7 @@ class Decoder(Dataset, ABC):
 
     Args:
         encoded: where the images are.
-        sizes: of each in bytes, when it was indexed.
+        sizes: bytes of each when it was indexed.
         crop: what makes them equal in size.
         size: height and width in pixels.
     """
@@ -34,32 +44,38 @@ class Decoder(Dataset, ABC):
         self._crop = crop
         self._shape = (3, size, size)
 
-    def __getitem__(self, task: Task) -> Any:
-        """What a worker makes of a batch; a UserError is returned, as it would dress it up."""
+    def __getitem__(self, selection: Selection) -> Any:
+        """`read` in a worker, which returns a UserError: DataLoader would wrap a raised one."""
         try:
             with torch.random.fork_rng(devices=[]):
-                return self._item(task)
+                return self.read(selection)
         except UserError as error:
             return error
 
     @abstractmethod
-    def _item(self, task: Task) -> Any: ...
+    def read(self, selection: Selection) -> Any:
+        """Read the images of a batch and do what can be done in a worker.
+
+        Raises:
+            UserError: an image cannot be read or decoded, or changed since it was indexed.
+        """
 
     @abstractmethod
     def to_device(self, item: Any, device: torch.device) -> Tensor:
-        """The images of a batch, uint8 (B, 3, size, size) on `device`.
+        """What `read` returned to the images of the batch, uint8 (B, 3, size, size) on `device`.
 
         Raises:
             UserError: an image cannot be decoded.
         """
 
-    def _contents(self, task: Task) -> Iterator[tuple[int, str, bytes | UserError]]:
+    def _contents(self, selection: Selection) -> Iterator[tuple[int, str, bytes]]:
         """Place in the batch, name and bytes of each image, its random numbers being next."""
-        indices, seeds = task
-        for place, content in self.encoded.read(indices):
-            index = int(indices[place])
-            name = self.name(index)
-            if isinstance(content, bytes) and len(content) != self._sizes[index]:
+        indices, seeds = selection
+        reader = Reader(self.encoded)
+        for place in self.encoded.reading_order(indices):
+            index = indices[place]
+            name, content = self.encoded.full_name(index), reader.read(index)
+            if len(content) != self._sizes[index]:
                 raise UserError(
                     f"{name}: has {len(content)} bytes, had {self._sizes[index]} when it was "
                     "indexed; run the stage prepare again"
@@ -68,11 +84,7 @@ class Decoder(Dataset, ABC):
                 torch.default_generator.manual_seed(int(seeds[place]))
             yield place, name, content
 
-    def name(self, index: int) -> str:
-        """What a message calls an image."""
-        return f"{self.encoded.root}/{self.encoded.name(index)}"
-
-    def _decoded(self, name: str, content: bytes | UserError) -> Tensor:
+    def _decoded(self, name: str, content: bytes) -> Tensor:
         """An image of any format, decoded by Pillow and cropped."""
         return self._crop(load_image(name, content).convert("RGB"))
 
@@ -80,12 +92,13 @@ class Decoder(Dataset, ABC):
 class PillowDecoder(Decoder):
     """Decodes all of a batch in a worker."""
 
-    def _item(self, task: Task) -> Tensor:
-        images = torch.empty((len(task[0]), *self._shape), dtype=torch.uint8)
-        for place, name, content in self._contents(task):
+    @override
+    def read(self, selection: Selection) -> Tensor:
+        images = torch.empty((len(selection.indices), *self._shape), dtype=torch.uint8)
+        for place, name, content in self._contents(selection):
             images[place] = self._decoded(name, content)
         return images
 
+    @override
     def to_device(self, item: Tensor, device: torch.device) -> Tensor:
-        """See `Decoder`."""
         return item.to(device, non_blocking=True)

@@ -10,11 +10,11 @@ class Normalization:
     """uint8 images to float32 ones of mean 0 and standard deviation 1 in each channel.
 
     Args:
-        mean: of each channel, in [0, 1].
-        std: of each channel, in [0, 1].
+        mean: mean of each channel, in [0, 1].
+        std: standard deviation of each channel, in [0, 1].
         size: (H, W) of the images.
-        device: of the images.
-        memory_format: of the result.
+        device: where the images are.
+        memory_format: memory format of the result.
     """
 
     def __init__(

@@ -7,18 +7,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from pipeline.data.crops import Cut
 from pipeline.data.images import load_image, open_plain_jpeg
-from pipeline.data.loading.decoding import Decoder, Task
+from pipeline.data.loading.decoding import Decoder, Selection
 from pipeline.errors import UserError
 
 
-class Read(NamedTuple):
-    """A batch of B images that a worker has read: K decoded and cropped, B - K still encoded.
+class PartlyDecoded(NamedTuple):
+    """A batch of B images as a worker leaves it: K decoded and cropped, B - K still encoded.
 
     Attributes:
-        indices: int64 (B,), of the images.
+        indices: int64 (B,), places of the images in the index.
         lengths: int64 (B,), bytes of each JPEG; 0 where the image is among the decoded.
         cuts: int64 (B, 5), what the crop shows of each (`Cut`); zeros for the decoded.
         content: uint8 (sum of lengths,), the JPEGs one after the other.
@@ -41,20 +42,20 @@ class NvjpegDecoder(Decoder):
     called through TorchCodec.
     """
 
-    def _item(self, task: Task) -> Read:
-        count = len(task[0])
+    @override
+    def read(self, selection: Selection) -> PartlyDecoded:
+        count = len(selection.indices)
         jpegs, decoded = [b""] * count, {}
         cuts = torch.zeros((count, len(Cut._fields)), dtype=torch.int64)
-        for place, name, content in self._contents(task):
+        for place, name, content in self._contents(selection):
             image = open_plain_jpeg(content)
             if image is None:
                 decoded[place] = self._decoded(name, content)
             else:
-                assert isinstance(content, bytes)
                 jpegs[place] = content
                 cuts[place] = torch.tensor(self._crop.draw(image))
-        return Read(
-            indices=torch.from_numpy(task[0]),
+        return PartlyDecoded(
+            indices=torch.from_numpy(selection.indices),
             lengths=torch.tensor([len(jpeg) for jpeg in jpegs], dtype=torch.int64),
             cuts=cuts,
             content=torch.from_numpy(np.frombuffer(b"".join(jpegs), np.uint8).copy()),
@@ -63,8 +64,8 @@ class NvjpegDecoder(Decoder):
             else torch.empty((0, *self._shape), dtype=torch.uint8),
         )
 
-    def to_device(self, item: Read, device: torch.device) -> Tensor:
-        """See `Decoder`."""
+    @override
+    def to_device(self, item: PartlyDecoded, device: torch.device) -> Tensor:
         if device.type != "cuda":
             return self._crops(item, device)
         training, beside = torch.cuda.current_stream(device), _stream(device)
@@ -74,14 +75,14 @@ class NvjpegDecoder(Decoder):
         images.record_stream(training)
         return images
 
-    def _crops(self, item: Read, device: torch.device) -> Tensor:
+    def _crops(self, item: PartlyDecoded, device: torch.device) -> Tensor:
         images = torch.empty((len(item.lengths), *self._shape), dtype=torch.uint8, device=device)
         encoded = item.lengths > 0
         images[~encoded] = item.decoded.to(device)
         places = encoded.nonzero().flatten()
         lengths = item.lengths[places].tolist()
         jpegs = item.content.split(lengths)
-        names = [self.name(index) for index in item.indices[places].tolist()]
+        names = [self.encoded.full_name(index) for index in item.indices[places].tolist()]
         cuts = [Cut(*cut) for cut in item.cuts[places].tolist()]
         for place, cut, image in zip(places, cuts, decode(jpegs, names, device), strict=True):
             bottom, right = cut.top + cut.height, cut.left + cut.width
@@ -97,7 +98,7 @@ def decode(jpegs: Sequence[Tensor], names: Sequence[str], device: torch.device) 
     Args:
         jpegs: uint8 (bytes,) each, on the CPU.
         names: what an error calls them.
-        device: that of the results; nvJPEG decodes on CUDA, libjpeg-turbo on a CPU.
+        device: where the results are; nvJPEG decodes on CUDA, libjpeg-turbo on a CPU.
 
     Raises:
         UserError: TorchCodec cannot be imported, or one of the images cannot be decoded at all.
@@ -128,5 +129,5 @@ def decode(jpegs: Sequence[Tensor], names: Sequence[str], device: torch.device) 
 
 @functools.cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    """That of decoding: TorchCodec waits for its stream, which the training's must not be."""
+    """A separate stream for decoding: TorchCodec synchronises the stream it uses."""
     return torch.cuda.Stream(device)

@@ -1,40 +1,81 @@
-"""Batches of a split that lives on the device as uint8.
+"""Prepared arrays, and batches of a split that lives on the device as uint8.
 
 There crop, flip and normalisation are operations on the batch: no Python runs for each image,
 nothing is decoded, and with CUDA nothing but the epoch's random numbers crosses the bus.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
-from pipeline.data.loading.batches import Batches, Shares, epoch_generator
+from pipeline.data.loading.batches import Batches, Images, Shares, epoch_generator
 from pipeline.data.loading.normalization import Normalization
-from pipeline.data.prepared import Split
+from pipeline.data.prepared import Manifest, Split, SplitName, load_split
+from pipeline.device import Execution
+from pipeline.distributed import World
 from pipeline.params import Augmentation
 
 
+class ResidentImages(Images):
+    """Prepared arrays, of which a split is read into memory when it is asked for.
+
+    Args:
+        folder: what prepare wrote.
+        manifest: its manifest.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._folder = folder
+
+    @override
+    def batches(
+        self,
+        split: SplitName,
+        *,
+        batch_size: int,
+        augmentation: Augmentation | None,
+        seed: int,
+        execution: Execution,
+        world: World,
+    ) -> "ResidentBatches":
+        return ResidentBatches(
+            load_split(self._folder, self.manifest, split),
+            self.manifest.mean,
+            self.manifest.std,
+            batch_size=batch_size,
+            augmentation=augmentation,
+            seed=seed,
+            execution=execution,
+            world=world,
+        )
+
+    @override
+    def pixels(self, split: SplitName, index: int) -> np.ndarray:
+        return load_split(self._folder, self.manifest, split).images[index]
+
+
 class ResidentBatches(Batches):
-    """Batches of a split in memory; see `Batches`.
+    """Batches of a split in memory.
 
     Random numbers are drawn on the CPU for the whole epoch, so that every device and every number
     of processes sees the same images, changed alike, in the same global batch.
 
     Args:
         split: images uint8 (N, C, H, W), labels int64 (N,).
-        mean: of each channel, in [0, 1].
-        std: of each channel, in [0, 1].
-        batch_size: images in a global batch, over all ranks, at most.
+        mean: mean of each channel, in [0, 1].
+        std: standard deviation of each channel, in [0, 1].
+        batch_size: as in `Images.batches`.
         augmentation: random crop out of zero (black) padding and random horizontal flip, drawn for
-            each image; None for neither.
-        shuffle: a new order each epoch, for training.
-        seed: of order and augmentation.
-        device: where the split lives and the batches come out.
-        channels_last: memory format of the batches.
-        rank: of this process.
-        world_size: number of processes.
+            each image, in a new order each epoch; None for none of these.
+        seed: determines order and augmentation.
+        execution: device on which the split lives, and memory format of the batches.
+        world: this process among those that share the batches.
     """
 
     def __init__(
@@ -45,28 +86,20 @@ class ResidentBatches(Batches):
         *,
         batch_size: int,
         augmentation: Augmentation | None,
-        shuffle: bool,
         seed: int,
-        device: torch.device,
-        channels_last: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        execution: Execution,
+        world: World,
     ) -> None:
-        shares = Shares(len(split.labels), batch_size, rank, world_size)
-        super().__init__(shares, shuffle=shuffle, seed=seed, device=device)
+        shares = Shares(len(split.labels), batch_size, world)
+        super().__init__(shares, shuffled=augmentation is not None, seed=seed)
+        device = execution.device
         self._padding = augmentation.crop_padding if augmentation else 0
         self._flip = augmentation.horizontal_flip if augmentation else False
         self._images = F.pad(torch.from_numpy(split.images).to(device), (self._padding,) * 4)
         self._labels = torch.from_numpy(split.labels).to(device)
         self._shape = split.images.shape[1:]
         channels, height, width = self._shape
-        self._normalize = Normalization(
-            mean,
-            std,
-            (height, width),
-            device,
-            torch.channels_last if channels_last else torch.contiguous_format,
-        )
+        self._normalize = Normalization(mean, std, (height, width), device, execution.memory_format)
 
         # Offset of each row of a crop from the crop's first byte, channel by channel.
         padded_height, padded_width = self._images.shape[2:]
@@ -77,18 +110,13 @@ class ResidentBatches(Batches):
         runs = self._images.numel() - width + 1
         self._runs = self._images.view(-1).as_strided((runs, width), (1, 1))
 
-    @property
-    def changes(self) -> bool:
-        """See `Batches`."""
-        return self._padding > 0 or self._flip
-
+    @override
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `Batches`."""
         generator = epoch_generator(self._seed, epoch)
         order = self._order(generator)
         corners = torch.randint(2 * self._padding + 1, (2, len(order)), generator=generator)
         flips = torch.randint(2, (len(order),), generator=generator)
-        order, corners, flips = (each.to(self._device) for each in (order, corners, flips))
+        order, corners, flips = (each.to(self._labels.device) for each in (order, corners, flips))
         for start, stop in self._shares:
             chosen = order[start:stop]
             images = self._crop(chosen, *corners[:, start:stop])

@@ -16,22 +16,25 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
 from pipeline.data.crops import Crop, EvaluationCrop, TrainingCrop
 from pipeline.data.encoded import Encoded
-from pipeline.data.loading.batches import Batches, Shares, epoch_generator
-from pipeline.data.loading.decoding import Decoder, PillowDecoder, Task
+from pipeline.data.loading.batches import Batches, Images, Shares, epoch_generator
+from pipeline.data.loading.decoding import Decoder, PillowDecoder, Selection
 from pipeline.data.loading.normalization import Normalization
 from pipeline.data.loading.nvjpeg import NvjpegDecoder
-from pipeline.data.location import resolve
-from pipeline.data.prepared import SplitName, StreamedManifest, check_sum
+from pipeline.data.prepared import SplitName, StreamedManifest, check_labels, check_sum
+from pipeline.device import Execution
+from pipeline.distributed import World
 from pipeline.errors import UserError
-from pipeline.params import Augmentation
+from pipeline.params import Augmentation, resolve
 
-WINDOW = 4096
+SHUFFLE_WINDOW = 4096
 """Images of shards that are shuffled among each other."""
 LEFT_TO_THE_TRAINING = (signal.SIGINT, signal.SIGTERM)
-"""Signals that launchers and terminals send to every process, workers too."""
+"""Terminals and launchers send these to all processes: workers that died of them would end the
+training before it saves."""
 
 
 def worker_count() -> int:
@@ -43,14 +46,14 @@ def worker_count() -> int:
         UserError: BDBNN_WORKERS is no number, or below 0.
     """
     given = os.environ.get("BDBNN_WORKERS")
-    if not given:
+    if not given:  # joblib knows a container's quota, which os.cpu_count does not
         return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if not given.isdecimal():
         raise UserError(f"BDBNN_WORKERS is {given!r}: must be a number of processes, 0 or more")
     return int(given)
 
 
-class StreamedImages:
+class StreamedImages(Images):
     """An index and the images it lists.
 
     Args:
@@ -61,25 +64,24 @@ class StreamedImages:
         UserError: the folder of the images cannot be resolved.
     """
 
+    manifest: StreamedManifest
+
     def __init__(self, folder: Path, manifest: StreamedManifest) -> None:
         self.manifest = manifest
         self._folder = folder
         self._root = resolve(manifest.location)
 
+    @override
     def batches(
         self,
         split: SplitName,
         *,
         batch_size: int,
         augmentation: Augmentation | None,
-        shuffle: bool,
         seed: int,
-        device: torch.device,
-        channels_last: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        execution: Execution,
+        world: World,
     ) -> "StreamedBatches":
-        """Batches of a split; see `Images`."""
         encoded, sizes, labels = self._load(split)
         manifest = self.manifest
         size = manifest.image_size
@@ -87,32 +89,25 @@ class StreamedImages:
         if augmentation is not None:
             scale_min = manifest.streaming.crop_scale_min
             crop = TrainingCrop(size, scale_min, augmentation.horizontal_flip)
+        device = execution.device
         return StreamedBatches(
             self._decoder(device)(encoded, sizes, crop, size),
             labels,
             Normalization(
-                manifest.mean,
-                manifest.std,
-                (size, size),
-                device,
-                torch.channels_last if channels_last else torch.contiguous_format,
+                manifest.mean, manifest.std, (size, size), device, execution.memory_format
             ),
-            shares=Shares(len(labels), batch_size, rank, world_size),
+            shares=Shares(len(labels), batch_size, world),
             augmented=augmentation is not None,
-            shuffle=shuffle,
             seed=seed,
             device=device,
         )
 
+    @override
     def pixels(self, split: SplitName, index: int) -> np.ndarray:
-        """See `Images`."""
         encoded, sizes, _ = self._load(split)
         crop = EvaluationCrop(self.manifest.streaming.resize, self.manifest.image_size)
         decoder = PillowDecoder(encoded, sizes, crop, self.manifest.image_size)
-        images = decoder[np.array([index]), None]
-        if isinstance(images, UserError):
-            raise images
-        return images[0].numpy()
+        return decoder.read(Selection(np.array([index]), seeds=None))[0].numpy()
 
     def _decoder(self, device: torch.device) -> type[Decoder]:
         if self.manifest.streaming.decoder == "pillow":
@@ -128,13 +123,11 @@ class StreamedImages:
         """Where the images of a split are, their sizes in bytes, and labels."""
         path = self._folder / f"{split}.parquet"
         check_sum(path, self.manifest)
-        try:
-            table = pq.read_table(path, columns=["path", "row", "group", "size", "label"])
-        except FileNotFoundError as error:
-            raise UserError(f"{path}: no such file") from error
+        table = pq.read_table(path, columns=["path", "row", "group", "size", "label"])
         rows, groups, sizes, labels = (
             table[name].to_numpy() for name in ("row", "group", "size", "label")
         )
+        check_labels(path, labels, self.manifest, split)
         # one buffer of Arrow's: Python strings, whose reference counts are written to, would make
         # each worker copy all of them in time
         paths = table["path"].combine_chunks()
@@ -142,21 +135,20 @@ class StreamedImages:
 
 
 class StreamedBatches(Batches):
-    """Batches of indexed images; see `Batches`.
+    """Batches of indexed images.
 
     Order and seeds are drawn for the whole epoch in this process, whose workers only decode: what
     is in a batch does not depend on their number. Files come in a new order each epoch. Rows of
-    shards come from row groups in a new order, shuffled in windows of `WINDOW` images, so that a
-    row group is not read for every row.
+    shards come from row groups in a new order, shuffled in windows of SHUFFLE_WINDOW images, so
+    that a row group is not read for every row.
 
     Args:
-        decoder: of the images.
+        decoder: reads and crops the images.
         labels: int64 (N,).
         normalize: for the batches.
-        shares: of this rank.
-        augmented: whether the crops are random.
-        shuffle: a new order each epoch, for training.
-        seed: of order and augmentation.
+        shares: what this process gets of each global batch.
+        augmented: whether crops are random and each epoch has a new order.
+        seed: determines order and augmentation.
         device: where the batches come out.
 
     Raises:
@@ -171,68 +163,58 @@ class StreamedBatches(Batches):
         *,
         shares: Shares,
         augmented: bool,
-        shuffle: bool,
         seed: int,
         device: torch.device,
     ) -> None:
-        super().__init__(shares, shuffle=shuffle, seed=seed, device=device)
+        super().__init__(shares, shuffled=augmented, seed=seed)
         self._decoder = decoder
         self._labels = torch.from_numpy(labels.copy())
         self._normalize = normalize
-        self._augmented = augmented
+        self._device = device
         self._workers = worker_count()
 
-    @property
-    def changes(self) -> bool:
-        """See `Batches`."""
-        return self._augmented
-
+    @override
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """See `Batches`.
-
-        Raises:
-            UserError: an image is not what it was when it was indexed, or cannot be decoded; or a
-                worker died.
-        """
         generator = epoch_generator(self._seed, epoch)
         order = self._order(generator)
         seeds = torch.randint(2**62, (len(order),), generator=generator)
         shares = list(self._shares)
-        tasks = [
-            (order[start:stop].numpy(), seeds[start:stop].numpy() if self._augmented else None)
+        selections = [
+            Selection(
+                order[start:stop].numpy(), seeds[start:stop].numpy() if self._shuffled else None
+            )
             for start, stop in shares
         ]
-        for (start, stop), item in zip(shares, self._items(tasks), strict=True):
+        for (start, stop), item in zip(shares, self._items(selections), strict=True):
             images = self._decoder.to_device(item, self._device)
             labels = self._labels[order[start:stop]]
             yield self._normalize(images), labels.to(self._device)
 
-    def _shuffled(self, generator: torch.Generator) -> Tensor:
-        if self._decoder.encoded.rows[0] < 0:
-            return super()._shuffled(generator)
-        blocks = torch.from_numpy(self._decoder.encoded.blocks())
+    @override
+    def _new_order(self, generator: torch.Generator) -> Tensor:
+        encoded = self._decoder.encoded
+        if encoded.are_files:
+            return super()._new_order(generator)
+        blocks = torch.from_numpy(encoded.blocks())
         ranks = torch.randperm(int(blocks[-1]) + 1, generator=generator)
         order = torch.argsort(ranks[blocks], stable=True)
-        windows = order.split(WINDOW)
+        windows = order.split(SHUFFLE_WINDOW)
         return torch.cat([each[torch.randperm(len(each), generator=generator)] for each in windows])
 
-    def _items(self, tasks: Sequence[Task]) -> Iterator[Any]:
-        """What workers make of each task, in the order of the tasks."""
+    def _items(self, selections: Sequence[Selection]) -> Iterator[Any]:
+        """What workers read of each selection, in the order of the selections."""
         loader: DataLoader = DataLoader(
             self._decoder,
-            sampler=tasks,
+            sampler=selections,
             batch_size=None,
-            num_workers=min(self._workers, len(tasks)),
+            num_workers=min(self._workers, len(selections)),
             worker_init_fn=_start_worker,
             pin_memory=self._device.type == "cuda",
             generator=torch.Generator(),  # else it draws a number from the global one
         )
         delivered = _start(loader)
-        # DataLoader's handler raises wherever this process is when a worker dies; without it the
-        # next batch says so, within seconds.
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
-            for _ in tasks:
+            for _ in selections:
                 item = _next(delivered)
                 if isinstance(item, UserError):
                     raise UserError(str(item))
@@ -242,16 +224,26 @@ class StreamedBatches(Batches):
 
 
 def _start(loader: DataLoader) -> Iterator[Any]:
-    """Start the workers, which no signal reaches before they know to leave it to the training."""
+    """Start the workers.
+
+    Signals wait meanwhile: a worker that got one before `_start_worker` would handle it as the
+    training does. DataLoader's handler of SIGCHLD goes: it raises wherever this process is when a
+    worker dies, also at exit, whereas the next batch says so within seconds.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_THE_TRAINING)
     try:
-        return iter(loader)
+        delivered = iter(loader)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return delivered
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _next(delivered: Iterator[Any]) -> Any:
-    """The next item from the workers, or why there is none."""
+    """The next item from the workers, or why there is none.
+
+    It is returned, as the traceback of what is raised here would keep the workers alive.
+    """
     try:
         return next(delivered)
     except (RuntimeError, EOFError, ConnectionError) as error:
@@ -264,7 +256,11 @@ def _next(delivered: Iterator[Any]) -> Any:
 
 
 def _start_worker(_number: int) -> None:
-    """Leave signals to the training, but do not outlive it: a worker shares its locks."""
+    """Leave signals to the training, and end with it.
+
+    DataLoader's workers look every five seconds whether the training lives. Until they end they
+    hold its locks, and who starts it again is told that another process is training.
+    """
     for number in LEFT_TO_THE_TRAINING:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
@@ -274,7 +270,9 @@ def _start_worker(_number: int) -> None:
 
 @atexit.register
 def _end_workers() -> None:
-    """Kill the workers of batches that were abandoned: at exit Python would wait for them."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # DataLoader's handler takes it for an accident
+    """Kill the workers of batches that were abandoned.
+
+    At exit Python sends them SIGTERM, which they ignore, and waits for ever.
+    """
     for worker in multiprocessing.active_children():
         worker.kill()

@@ -1,56 +1,128 @@
 """What every source of images offers, and the reading of its images."""
 
 import hashlib
-import os
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import joblib
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
+from typing_extensions import override
 
-from pipeline.data.encoded import Encoded
-from pipeline.data.images import fit
+from pipeline.data.encoded import FILES_PER_BLOCK, Encoded, Reader
+from pipeline.data.images import fit, load_image
 from pipeline.errors import UserError
 
-BLOCK = 256
-"""Images that one thread decodes at a time."""
+Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Samples:
+class Samples(ABC):
     """Labelled images that are decoded on demand.
 
     Attributes:
         labels: int64 (N,), indices into the classes of the source.
-        load: the image (mode `L` or `RGB`) at an index; raises a UserError that names it.
-        encoded: where the images are, if they are encoded somewhere.
     """
 
-    labels: np.ndarray
-    load: Callable[[int], Image.Image]
-    encoded: Encoded | None = None
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels.astype(np.int64)
 
     def decode(self, indices: np.ndarray, size: int) -> np.ndarray:
-        """Images at `indices`, in that order, as uint8 (N, 3, size, size)."""
-        images = np.empty((len(indices), 3, size, size), np.uint8)
+        """Images at `indices`, in that order, as uint8 (N, 3, size, size).
 
-        def decode_block(start: int) -> int:
-            block = indices[start : start + BLOCK]
-            for position, index in enumerate(block, start):
-                images[position] = fit(self.load(int(index)), size)
-            return len(block)
+        Raises:
+            UserError: an image cannot be decoded, or memory does not hold them all.
+        """
+        try:
+            images = np.empty((len(indices), 3, size, size), np.uint8)
+        except MemoryError:
+            raise UserError(
+                f"data.image_size is {size}: {len(indices)} images of it take "
+                f"{3 * size**2 * len(indices) / 2**30:.0f} GiB, more than there is memory; lower "
+                "it, set data.limit, or add the section streaming"
+            ) from None
 
-        with (
-            ThreadPoolExecutor(os.cpu_count()) as threads,
-            tqdm(total=len(indices), unit="images", disable=None) as progress,
-        ):
-            for done in threads.map(decode_block, range(0, len(indices), BLOCK)):
-                progress.update(done)
+        def decode_block(places: np.ndarray) -> None:
+            for place, image in self.load(indices[places]):
+                images[places[place]] = fit(image, size)
+
+        for _ in in_threads(decode_block, self._blocks(indices)):
+            pass
         return images
+
+    @abstractmethod
+    def _blocks(self, indices: np.ndarray) -> np.ndarray:
+        """Number of the block of each index: a thread loads one block at a time."""
+
+    @abstractmethod
+    def load(self, indices: np.ndarray) -> Iterator[tuple[int, Image.Image]]:
+        """Each place in `indices`, in any order, and its image (mode `L` or `RGB`)."""
+
+
+class PixelSamples(Samples):
+    """Images that are in memory as pixels, uint8 (N, H, W) or (N, H, W, 3)."""
+
+    def __init__(self, pixels: np.ndarray, labels: np.ndarray) -> None:
+        super().__init__(labels)
+        self._pixels = pixels
+
+    @override
+    def _blocks(self, indices: np.ndarray) -> np.ndarray:
+        return np.arange(len(indices)) // FILES_PER_BLOCK
+
+    @override
+    def load(self, indices: np.ndarray) -> Iterator[tuple[int, Image.Image]]:
+        return ((place, Image.fromarray(self._pixels[i])) for place, i in enumerate(indices))
+
+
+class EncodedSamples(Samples):
+    """Images that are encoded in files or shards.
+
+    Attributes:
+        encoded: where they are.
+    """
+
+    def __init__(self, encoded: Encoded, labels: np.ndarray) -> None:
+        super().__init__(labels)
+        self.encoded = encoded
+
+    @override
+    def _blocks(self, indices: np.ndarray) -> np.ndarray:
+        return self.encoded.take(indices).blocks()
+
+    @override
+    def load(self, indices: np.ndarray) -> Iterator[tuple[int, Image.Image]]:
+        reader = Reader(self.encoded)
+        for place in self.encoded.reading_order(indices):
+            index = indices[place]
+            yield place, load_image(self.encoded.full_name(index), reader.read(index))
+
+
+def in_threads(
+    work: Callable[[np.ndarray], Result], blocks: np.ndarray, description: str | None = None
+) -> Iterator[Result]:
+    """Do the work of each block in a thread for each CPU, and show how far it is.
+
+    Args:
+        work: called with the places of a block, int64.
+        blocks: int64 (N,), number of the block of each place, ascending.
+        description: what the progress bar calls it.
+
+    Yields:
+        What `work` returned, in the order of the blocks.
+    """
+    places = np.split(np.arange(len(blocks)), np.flatnonzero(np.diff(blocks)) + 1)
+    with (
+        ThreadPoolExecutor(joblib.cpu_count()) as threads,  # which knows a container's quota
+        tqdm(total=len(blocks), desc=description, unit="images", disable=None) as progress,
+    ):
+        for block, result in zip(places, threads.map(work, places), strict=True):
+            yield result
+            progress.update(len(block))
 
 
 @dataclass(frozen=True)
@@ -62,7 +134,7 @@ class Source:
         train: training images.
         validation: validation images where the data set brings its own, else None.
         test: test images.
-        describe: see `origin`; may read every byte.
+        describe: computes `origin`; may read every byte.
     """
 
     classes: tuple[str, ...]
@@ -84,11 +156,6 @@ class Source:
             return self.describe()
         except OSError as error:
             raise UserError(f"{error.filename}: could not be read: {error.strerror}") from error
-
-
-def in_memory(pixels: np.ndarray, labels: np.ndarray) -> Samples:
-    """Samples from decoded pixels, uint8 (N, H, W) or (N, H, W, 3)."""
-    return Samples(labels.astype(np.int64), lambda index: Image.fromarray(pixels[index]))
 
 
 def existing_folder(location: Path) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.data.sources.base import Source, in_memory
+from pipeline.data.sources.base import PixelSamples, Source
 from pipeline.errors import UserError
 
 DEFAULT_FOLDER = Path("data/downloads")
@@ -39,8 +39,8 @@ def load(location: Path) -> Source:
         ) from error
     return Source(
         classes=tuple(train.classes),
-        train=in_memory(train.data, np.array(train.targets)),
-        test=in_memory(test.data, np.array(test.targets)),
+        train=PixelSamples(train.data, np.array(train.targets)),
+        test=PixelSamples(test.data, np.array(test.targets)),
         describe=lambda: {
             "package": "torchvision",
             "version": version("torchvision"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from pipeline.data.sources.base import Source, in_memory
+from pipeline.data.sources.base import PixelSamples, Source
 from pipeline.data.sources.splitting import stratified_choice
 
 TEST_SHARE = 0.2
@@ -25,7 +25,7 @@ def load(_location: Path) -> Source:
     train = np.setdiff1d(np.arange(labels.size), test)
     return Source(
         classes=tuple(str(name) for name in digits.target_names),
-        train=in_memory(pixels[train], labels[train]),
-        test=in_memory(pixels[test], labels[test]),
+        train=PixelSamples(pixels[train], labels[train]),
+        test=PixelSamples(pixels[test], labels[test]),
         describe=lambda: {"package": "scikit-learn", "version": version("scikit-learn")},
     )

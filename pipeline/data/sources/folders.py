@@ -4,6 +4,7 @@ Where only one of val/ and test/ exists it is the test set. Where both exist, te
 and val/ the validation split, taken whole: nothing is carved out of train/ then.
 """
 
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,24 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.artifacts import sha256
-from pipeline.data.encoded import Encoded
-from pipeline.data.images import load_image
-from pipeline.data.sources.base import Samples, Source, digest_of_lines, existing_folder
+from pipeline.data.encoded import Encoded, check_regular
+from pipeline.data.sources.base import EncodedSamples, Source, digest_of_lines, existing_folder
 from pipeline.errors import UserError
 
 
 def load(location: Path) -> Source:
     """Class folders under `location`; classes are the sorted names of the folders in train/.
 
-    In a class folder, at any depth, every file counts whose name ends as that of an image format
-    Pillow reads (.jpg, .png, .webp, ...); hidden files do not.
+    In a class folder, at any depth and through symbolic links, every file counts whose name ends as
+    that of an image format Pillow reads (.jpg, .png, .webp, ...); hidden files do not.
 
     Raises:
-        UserError: a folder is missing or empty, or the splits disagree on classes.
+        UserError: a folder is missing or empty, a link leads nowhere or to a folder above it, or
+            the splits disagree on classes.
+        OSError: a folder cannot be read.
     """
     root = existing_folder(location)
-    held_out = [name for name in ("val", "test") if (root / name).is_dir()]
+    held_out = [name for name in ("val", "test") if _is_folder(root / name)]
     if not held_out:
         raise UserError(f"{root}: has neither a folder val nor test beside train")
     classes = _classes(root / "train")
@@ -48,7 +50,7 @@ def load(location: Path) -> Source:
 def _classes(split: Path) -> tuple[str, ...]:
     if not split.is_dir():
         raise UserError(f"{split}: no such folder")
-    names = (entry.name for entry in split.iterdir() if entry.is_dir())
+    names = (entry.name for entry in split.iterdir() if _is_folder(entry))
     classes = tuple(sorted(name for name in names if not name.startswith(".")))
     if not classes:
         raise UserError(f"{split}: has no class folder")
@@ -71,13 +73,7 @@ def _files(root: Path, split: str, classes: tuple[str, ...]) -> list[tuple[str, 
     suffixes = {suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN}
     files = []
     for label, name in enumerate(classes):
-        of_class = sorted(
-            path
-            for path in (root / split / name).rglob("*")
-            if path.suffix.lower() in suffixes
-            and not path.name.startswith(".")
-            and not path.is_dir()
-        )
+        of_class = sorted(_images(root / split / name, suffixes))
         if not of_class:
             raise UserError(f"{root / split / name}: holds no image")
         files += [(path.relative_to(root).as_posix(), label) for path in of_class]
@@ -89,18 +85,37 @@ def _files(root: Path, split: str, classes: tuple[str, ...]) -> list[tuple[str, 
     return files
 
 
-def _samples(root: Path, files: list[tuple[str, int]]) -> Samples:
+def _images(folder: Path, suffixes: Set[str], above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Files with one of `suffixes` in a folder, which was reached through those `above`."""
+    target = folder.resolve()
+    if target in above:
+        raise UserError(f"{folder}: is a symbolic link to a folder above it")
+    for path in folder.iterdir():
+        is_image = path.suffix.lower() in suffixes and not path.name.startswith(".")
+        if is_image and not path.is_dir():
+            yield path
+        elif _is_folder(path):
+            yield from _images(path, suffixes, (*above, target))
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether `path` is a folder, or a symbolic link to one."""
+    if path.is_dir():
+        return True
+    if path.is_symlink() and not path.exists() and not path.name.startswith("."):
+        raise UserError(f"{path}: is a symbolic link that leads nowhere")
+    return False
+
+
+def _samples(root: Path, files: list[tuple[str, int]]) -> EncodedSamples:
     paths, labels = zip(*files, strict=True)
     nowhere = np.full(len(files), -1)
     encoded = Encoded(root, pa.array(paths, pa.string()), nowhere, nowhere)
-
-    def load_file(index: int) -> Image.Image:
-        ((_, content),) = encoded.read([index])
-        return load_image(str(root / paths[index]), content)
-
-    return Samples(np.array(labels, np.int64), load_file, encoded)
+    return EncodedSamples(encoded, np.array(labels))
 
 
 def _digest(root: Path, paths: list[str]) -> str:
     """SHA-256 of the lines `sha256sum` would print for all files in sorted order."""
+    for path in paths:
+        check_regular(root / path)
     return digest_of_lines((path, sha256(root / path)) for path in paths)

@@ -2,24 +2,21 @@
 
 import hashlib
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from pydantic import JsonValue
-from tqdm import tqdm
 
 from pipeline.artifacts import atomic_folder, atomic_path, sha256, write_json
 from pipeline.data.crops import EvaluationCrop
-from pipeline.data.encoded import Encoded
-from pipeline.data.images import load_image
+from pipeline.data.encoded import Encoded, Reader
+from pipeline.data.images import UnreadableImageError, load_image
 from pipeline.data.prepared import MANIFEST, SplitName, StreamedManifest, statistics_of_counts
-from pipeline.data.sources.base import Source, digest_of_lines
+from pipeline.data.sources.base import EncodedSamples, Source, digest_of_lines, in_threads
 from pipeline.data.sources.splitting import choose
 from pipeline.errors import UserError
 from pipeline.params import Data, Streaming
@@ -28,8 +25,7 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of each channel."""
 IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and std with which torchvision's pretrained networks were trained."""
-NAMED = 3
-"""Unreadable images that an error names in its line; more have lines of their own."""
+MAX_NAMED_IN_LINE = 3
 
 
 @dataclass
@@ -63,7 +59,7 @@ def write_index(folder: Path, source: Source, data: Data, streaming: Streaming) 
     """
     parts: dict[SplitName, tuple[Encoded, np.ndarray]] = {}
     for name, (samples, chosen) in choose(source, data).items():
-        assert samples.encoded is not None, f"{data.source} cannot be streamed"
+        assert isinstance(samples, EncodedSamples), f"{data.source} cannot be streamed"
         parts[name] = samples.encoded.take(chosen), samples.labels[chosen]
         parts[name][0].check_row_groups()
     checked = {
@@ -112,28 +108,21 @@ def _check(name: str, encoded: Encoded, size: int, resize: int) -> Checked:
 
     def check_block(block: np.ndarray) -> torch.Tensor:
         counts = torch.zeros(3 * 256, dtype=torch.int64)
-        for place, content in encoded.read(block):
-            index = int(block[place])
+        reader = Reader(encoded)
+        for index in block.tolist():
             try:
-                image = load_image(encoded.name(index), content).convert("RGB")
-            except UserError as error:
+                content = reader.read(index)
+                image = load_image(encoded.full_name(index), content).convert("RGB")
+            except UnreadableImageError as error:
                 checked.problems[index] = str(error).removeprefix(f"{encoded.root}/")
                 continue
-            assert isinstance(content, bytes)
             checked.sizes[index] = len(content)
             checked.checksums[index] = hashlib.sha256(content).hexdigest()
             counts += (crop(image) + offsets).flatten().bincount(minlength=3 * 256)  # frees the GIL
         return counts
 
-    numbers = encoded.blocks()
-    blocks = np.split(np.arange(count), np.flatnonzero(np.diff(numbers)) + 1)
-    with (
-        ThreadPoolExecutor(joblib.cpu_count()) as threads,
-        tqdm(total=count, desc=name, unit="images", disable=None) as progress,
-    ):
-        for block, counts in zip(blocks, threads.map(check_block, blocks), strict=True):
-            checked.counts += counts.view(3, 256)
-            progress.update(len(block))
+    for counts in in_threads(check_block, encoded.blocks(), name):
+        checked.counts += counts.view(3, 256)
     return checked
 
 
@@ -150,7 +139,7 @@ def _unreadable(
     if problems and streaming.unreadable == "refuse":
         images = sum(len(labels) for _, labels in parts.values())
         named = "; ".join(problems)
-        if len(problems) > NAMED:
+        if len(problems) > MAX_NAMED_IN_LINE:
             print(*problems, sep="\n", file=sys.stderr)
             named = "see above"
         raise UserError(

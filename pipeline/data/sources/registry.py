@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.data.location import resolve
 from pipeline.data.sources import cifar10, digits, folders, shards
 from pipeline.data.sources.base import Source
 from pipeline.errors import UserError
-from pipeline.params import Data
+from pipeline.params import Data, resolve
 
 SOURCES: dict[str, Callable[[Path], Source]] = {
     "digits": digits.load,

@@ -8,20 +8,18 @@ An image column (`img` or `image`) holds structs of `bytes` and `path`, a label 
 writes into the schema, else classes are called by their numbers.
 """
 
-import json
 import re
-import threading
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
+from pydantic import BaseModel, ValidationError
 
 from pipeline.artifacts import sha256
-from pipeline.data.encoded import Encoded, damaged, image_column, known_column
-from pipeline.data.images import load_image
-from pipeline.data.sources.base import Samples, Source, existing_folder
+from pipeline.data.encoded import Encoded, image_column, known_column, open_shard
+from pipeline.data.sources.base import EncodedSamples, Source, existing_folder
 from pipeline.errors import UserError
 
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -47,7 +45,7 @@ def load(location: Path) -> Source:
         raise UserError(
             f"{folder}: needs train-*.parquet and labelled test-*.parquet or validation-*.parquet"
         )
-    classes = _class_names(splits["train"])
+    classes = _classes(splits["train"])
     samples = {name: _samples(folder, shards, classes) for name, shards in splits.items()}
     for name, split in samples.items():
         absent = np.setdiff1d(np.arange(len(classes)), split.labels)
@@ -82,15 +80,11 @@ class _Shard:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with pq.ParquetFile(path) as file:
-                schema, metadata = file.schema_arrow, file.metadata
-                self._image = image_column(path, schema)
-                label = known_column(path, schema, LABEL_COLUMNS)
-                self._check_types(schema, self._image, label)
-                labels = file.read(columns=[label])[label]
-        except (pa.ArrowException, OSError) as error:
-            raise damaged(path, error) from error
+        with open_shard(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
+            label = known_column(path, schema, LABEL_COLUMNS)
+            self._check_types(schema, image_column(path, schema), label)
+            labels = file.read(columns=[label])[label]
         if not len(labels):
             raise UserError(f"{path}: has no rows")
         if labels.null_count:
@@ -98,11 +92,7 @@ class _Shard:
         self.labels = labels.to_numpy().astype(np.int64)
         groups = range(metadata.num_row_groups)
         self.groups = np.repeat(groups, [metadata.row_group(each).num_rows for each in groups])
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        feature = features.get("info", {}).get("features", {}).get(label, {})
-        self.class_names: tuple[str, ...] | None = tuple(feature.get("names", ())) or None
-        self._images: pa.ChunkedArray | None = None
-        self._lock = threading.Lock()
+        self.class_names = _class_names(path, schema, label)
 
     def _check_types(self, schema: pa.Schema, image: str, label: str) -> None:
         kind = schema.field(image).type
@@ -112,28 +102,48 @@ class _Shard:
         if not pa.types.is_integer(kind):
             raise UserError(f"{self.path}: column {label} is {kind}, not integers")
 
-    def load_row(self, row: int) -> Image.Image:
-        """The image of a row; all encoded images of the shard are kept in memory from now on."""
-        with self._lock:
-            if self._images is None:
-                try:
-                    table = pq.read_table(self.path, columns=[f"{self._image}.bytes"])
-                except (pa.ArrowException, OSError) as error:
-                    raise damaged(self.path, error) from error
-                self._images = table.flatten().column(0)
-        name = f"{self.path} row {row}"
-        content = self._images[row].as_py()
-        return load_image(name, content or UserError(f"{name}: has no image bytes"))
+
+class _Feature(BaseModel):
+    names: tuple[str, ...] | None = None
 
 
-def _class_names(train: list[_Shard]) -> tuple[str, ...]:
+class _Info(BaseModel):
+    features: dict[str, Any] = {}
+
+
+class _Metadata(BaseModel):
+    """What the `datasets` package writes into a schema, as far as it is used here."""
+
+    info: _Info = _Info()
+
+
+def _class_names(path: Path, schema: pa.Schema, label: str) -> tuple[str, ...]:
+    """Names of the classes as the schema of a shard tells them; none if it does not."""
+    content = (schema.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        features = _Metadata.model_validate_json(content).info.features
+        names = _Feature.model_validate(features.get(label, {})).names or ()
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise UserError(
+            f"{path}: its metadata 'huggingface' is not what the package datasets writes "
+            f"({key}: {problem['msg']})"
+        ) from error
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise UserError(f"{path}: its metadata 'huggingface' names {count} classes {name!r}")
+    return names
+
+
+def _classes(train: list[_Shard]) -> tuple[str, ...]:
     if train[0].class_names:
         return train[0].class_names
     labels = np.unique(np.concatenate([shard.labels for shard in train]))
     return tuple(str(number) for number in range(labels.size))
 
 
-def _samples(folder: Path, shards: list[_Shard], classes: tuple[str, ...]) -> Samples:
+def _samples(folder: Path, shards: list[_Shard], classes: tuple[str, ...]) -> EncodedSamples:
     for shard in shards:
         wrong = np.flatnonzero((shard.labels < 0) | (shard.labels >= len(classes)))
         if wrong.size:
@@ -141,12 +151,6 @@ def _samples(folder: Path, shards: list[_Shard], classes: tuple[str, ...]) -> Sa
                 f"{shard.path}: row {wrong[0]} has label {shard.labels[wrong[0]]}, "
                 f"allowed are 0 to {len(classes) - 1}"
             )
-    starts = np.cumsum([0, *(shard.labels.size for shard in shards)])
-
-    def load_row(index: int) -> Image.Image:
-        shard = int(np.searchsorted(starts, index, side="right")) - 1
-        return shards[shard].load_row(index - int(starts[shard]))
-
     encoded = Encoded(
         root=folder,
         paths=pa.array(
@@ -155,4 +159,4 @@ def _samples(folder: Path, shards: list[_Shard], classes: tuple[str, ...]) -> Sa
         rows=np.concatenate([np.arange(shard.labels.size) for shard in shards]),
         groups=np.concatenate([shard.groups for shard in shards]),
     )
-    return Samples(np.concatenate([shard.labels for shard in shards]), load_row, encoded)
+    return EncodedSamples(encoded, np.concatenate([shard.labels for shard in shards]))

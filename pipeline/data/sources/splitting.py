@@ -8,7 +8,7 @@ from pipeline.errors import UserError
 from pipeline.params import Data
 
 LIMIT_SEED = 0
-"""Of data.limit: fixed, so that data.split_seed never changes which images test holds."""
+"""Seed of data.limit, fixed so that data.split_seed never changes which images test holds."""
 
 
 def stratified_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

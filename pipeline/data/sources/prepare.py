@@ -1,0 +1,33 @@
+"""A data set from its source to a prepared folder."""
+
+from pathlib import Path
+
+from pipeline.data.prepared import Manifest, write_prepared
+from pipeline.data.sources.registry import load_source
+from pipeline.data.sources.splitting import split_source
+from pipeline.params import Data, Streaming
+
+
+def prepare(data: Data, streaming: Streaming | None, out: Path) -> Manifest:
+    """Decode the images that `data` names into arrays, or index them if they are streamed.
+
+    Raises:
+        UserError: the source is not there or damaged, an image cannot be decoded, or `out` cannot
+            be written; what was there before is untouched.
+    """
+    source = load_source(data)
+    if streaming:
+        # Imported here: torchvision takes seconds, which images in memory need not wait for.
+        from pipeline.data.sources.indexing import write_index  # noqa: PLC0415
+
+        return write_index(out, source, data, streaming)
+    train, validation, test = split_source(source, data)
+    return write_prepared(
+        out,
+        source=data.source,
+        origin=source.origin,
+        classes=source.classes,
+        train=train,
+        validation=validation,
+        test=test,
+    )
