@@ -5,14 +5,17 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from pipeline.errors import UserError
 
+EmptyIsNone = BeforeValidator(lambda text: text or None)
 Percent = Annotated[float, Field(ge=0, le=100)]
-OptionalPercent = Annotated[Percent | None, BeforeValidator(lambda text: text or None)]
+OptionalPercent = Annotated[Percent | None, EmptyIsNone]
+OptionalEpochs = Annotated[Annotated[int, Field(gt=0)] | None, EmptyIsNone]
+OptionalUrl = Annotated[Annotated[str, Field(pattern=r"^https://\S+$")] | None, EmptyIsNone]
 
 
 class PublishedFigure(BaseModel):
@@ -25,8 +28,14 @@ class PublishedFigure(BaseModel):
     activation_bits: int
     top1: OptionalPercent
     top5: OptionalPercent
-    confidence: str
+    confidence: Literal["primary", "secondary", "not confirmed"]
+    """`primary`: the method's own paper or README; `secondary`: the table of another work."""
     source: str
+    epochs: OptionalEpochs = None
+    """Epochs of training, all steps together, as the source or its training script states them."""
+    url: OptionalUrl = None
+    revision: Annotated[str | None, EmptyIsNone] = None
+    """Commit or version at which the source was read."""
 
 
 class FileNote(BaseModel):

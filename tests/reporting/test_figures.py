@@ -62,7 +62,7 @@ def test_headline_shows_published_figures_of_the_same_network(few: Results) -> N
         "Full precision",
         "Binary alone",
         "Published, 32 bit (2)",
-        "Published, 1 bit (11)",
+        "Published, 1 bit (15)",
     ]
     assert max(axes.lines[-1].get_xdata()) == 88.1
 

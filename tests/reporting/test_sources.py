@@ -1,4 +1,4 @@
-import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from pipeline.reporting.sources import Choice, FileNote, PublishedFigure, note_o
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "reports" / "published.csv"
 HEADER = "dataset,arch,method,weight_bits,activation_bits,top1,top5,confidence,source\n"
+LONG_HEADER = HEADER.replace("\n", ",epochs,url,revision\n")
 
 
 def test_every_published_figure_has_a_source_or_is_empty() -> None:
@@ -26,15 +27,13 @@ def test_every_published_figure_has_a_source_or_is_empty() -> None:
     assert (irnet.top1, irnet.weight_bits, irnet.activation_bits) == (91.5, 1, 1)
 
 
-def test_published_figures_of_others_are_the_collected_ones() -> None:
-    collected = Path(os.environ.get("BDBNN_SHARED", "missing"), "reference", "published.csv")
-    if not collected.is_file():
-        pytest.skip("BDBNN_SHARED names no folder with reference/published.csv")
-    ours, theirs = (
-        [line for line in read_lines(path, PublishedFigure) if "BD-BNN" not in line.method]
-        for path in (PUBLISHED, collected)
-    )
-    assert ours == theirs
+def test_a_primary_figure_is_from_the_method_s_own_page() -> None:
+    lines = read_lines(PUBLISHED, PublishedFigure)
+    primary = [line for line in lines if line.confidence == "primary"]
+    assert primary
+    for line in primary:
+        assert re.split(r"[ (]", line.method)[0].replace("-", "") in line.source.replace("-", "")
+        assert line.url and line.revision, line
 
 
 @pytest.mark.parametrize(
@@ -44,6 +43,9 @@ def test_published_figures_of_others_are_the_collected_ones() -> None:
         (HEADER + "cifar10,resnet20,X,1,1,901,,primary,there\n", "entry 1: top1 is '901'"),
         (HEADER + "cifar10,resnet20,X,one,1,90,,primary,there\n", "weight_bits is 'one'"),
         (HEADER + 'cifar10,"resnet20', "is not valid CSV"),
+        (HEADER + "cifar10,resnet20,X,1,1,90,,surely,there\n", "confidence is 'surely'"),
+        (LONG_HEADER + "cifar10,resnet20,X,1,1,90,,primary,there,0,,\n", "epochs is '0'"),
+        (LONG_HEADER + "cifar10,resnet20,X,1,1,90,,primary,there,,there,\n", "url is 'there'"),
     ],
 )
 def test_a_malformed_file_is_named_in_one_line(tmp_path: Path, content: str, message: str) -> None:
