@@ -116,7 +116,12 @@ def environment(results: Results) -> Table:
 
 def _data_facts(cell: Cell) -> dict[str, Any]:
     facts = cell.details.manifest.model_dump(exclude={"checksums"})
-    facts["origin"] = {key: value for key, value in facts["origin"].items() if key != "files"}
+    listed = dict(_digests(facts["origin"]))
+    facts["origin"] = {
+        key: value
+        for key, value in facts["origin"].items()
+        if key not in listed and not (isinstance(value, dict) and value.keys() <= listed.keys())
+    }
     for split, counts in facts.pop("counts").items():
         low, high = min(counts), max(counts)
         each = f"{low}" if low == high else f"{low} to {high}"

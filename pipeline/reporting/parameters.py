@@ -66,6 +66,8 @@ def agreed(values: Iterable[Any]) -> str:
 
 def shown(value: Any) -> str:
     """A parameter or a fact as text."""
+    if value is None or value in ({}, [], ()):
+        return "none"
     if isinstance(value, dict):
         return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -75,6 +77,4 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
-    if value is None:
-        return "none"
     return str(value) or '""'

@@ -52,7 +52,7 @@ def verdict(difference: Summary | None) -> str:
     if difference.std is None:
         return "one seed: no spread to compare with"
     if difference.half_width is None:
-        return f"identical in all {difference.count} seeds: no interval"
+        return "identical in all seeds: no interval"
     if abs(difference.mean) <= difference.half_width:
         return "not distinguishable from the seed spread"
     return f"{'higher' if difference.mean > 0 else 'lower'}, beyond the seed spread"

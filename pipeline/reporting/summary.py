@@ -54,7 +54,7 @@ def conclusion(results: Results, network: str) -> str:
         difference = results.paired(network, row, against)
         if row != against and difference is not None:
             sentences.append(
-                f"Against {row_named(against).label.lower()}: {difference.mean:+z.2f} points, "
+                f"Against {_in_sentence(against)}: {difference.mean:+z.2f} points, "
                 f"{verdict(difference)}."
             )
     metrics = results.seeds(network, row)[0].metrics
@@ -81,7 +81,7 @@ def beside_published(results: Results, network: str) -> str:
 def not_compared(results: Results, network: str) -> str:
     """The comparisons that lack a row; empty if none does."""
     missing = [
-        f"{row_named(c.row).label} against {row_named(c.against).label.lower()}"
+        f"{row_named(c.row).label} against {_in_sentence(c.against)}"
         for c in COMPARISONS
         if results.paired(network, c.row, c.against) is None
     ]
@@ -117,8 +117,13 @@ def steps(results: Results, network: str) -> str:
 def _network_and_row(cell: str) -> str:
     network, _, rest = cell.partition("-")
     row = rest.rpartition("-")[0]
-    named = next((each.label.lower() for each in ROWS if each.name == row), row)
+    named = _in_sentence(row) if row in {each.name for each in ROWS} else row
     return f"{network_label(network)}, {named}"
+
+
+def _in_sentence(row: str) -> str:
+    label = row_named(row).label
+    return label[0].lower() + label[1:]
 
 
 def loss_scale(results: Results) -> str:

@@ -93,6 +93,7 @@ PUBLISHED: Columns = (
     ("Top-5, %", "top5", ".2f"),
     ("Ours minus it", "ours_minus_published", "+z.2f"),
     ("Source", "shown_source", str),
+    ("Page", "url", lambda url: url or NONE),
 )
 ABLATION: Columns = (
     ("Row", "row", _label),

@@ -149,12 +149,18 @@ def test_data_and_environment_are_listed(own_results: Path) -> None:
 
 
 def test_files_of_the_origin_are_told_with_the_checksums(own_results: Path) -> None:
-    manifest = MANIFEST | {"origin": {"files": {"train.parquet": "c" * 64}}}
+    manifest = MANIFEST | {
+        "origin": {"files": {"train.parquet": "c" * 64}, "sha256": "d" * 64},
+        "unreadable": [],
+    }
     for path in (own_results / "details").glob("*.json"):
         edit_json(path, manifest=manifest)
     results = load_results(own_results)
-    assert "origin" not in context.data(results).data["key"].tolist()
-    assert context.checksums(results).data["key"].tolist() == ["train.parquet", "train_images.npy"]
+    data = context.data(results).data.set_index("key")["value"]
+    assert "origin" not in data
+    assert data["unreadable"] == "none"
+    found = context.checksums(results).data["key"].tolist()
+    assert found == ["train.parquet", "sha256", "train_images.npy"]
 
 
 def test_the_environment_leaves_out_what_differs_between_two_clones(own_results: Path) -> None:

@@ -43,6 +43,14 @@ def test_html_aligns_numbers_and_escapes_text() -> None:
     assert '<td class="t" data-heading="Row">a &lt; b</td>' in prose
 
 
+def test_an_address_is_a_link_and_nothing_else_is() -> None:
+    cells = ["https://example.org/a?b&c", 'https://"><img', "javascript:alert(1)", "http://a"]
+    html = to_html(_table(pd.DataFrame({"Page": cells})), "", prose=False, **REST)
+    assert '<a href="https://example.org/a?b&amp;c">example.org/a?b&amp;c</a>' in html
+    assert '<a href="https://&#34;&gt;&lt;img">' in html
+    assert html.count("<td") - 2 == html.count('<a href="https')
+
+
 def test_groups_of_columns_span_them() -> None:
     columns = pd.MultiIndex.from_tuples([("", "Layer"), ("Error", "A"), ("Error", "B")])
     table = _table(pd.DataFrame([["conv", "1", "2"]], columns=columns))

@@ -115,6 +115,7 @@ def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
     assert lines.loc["IR-Net (bireal)", "Top-1, %"] == "86.50"
     assert lines.loc["IR-Net (bireal)", "Ours minus it"] == "-"  # complete was not run
     assert lines.loc["IR-Net (bireal)", "Source"] == "htqin/IR-Net README (primary)"
+    assert lines.loc["IR-Net (bireal)", "Page"].startswith("https://")
     paper = lines.loc["BD-BNN"]
     assert (paper["Top-1, %"], paper["Top-5, %"], paper["Ours minus it"]) == ("-", "-", "-")
     assert paper["Source"] == "not confirmed: enter from the paper, in reports/published.csv"
