@@ -36,12 +36,17 @@ def uses(cell: Cell, section: str) -> bool:
     return used.get(section, True)
 
 
-def epochs(cells: Sequence[Cell]) -> str:
+def epoch_counts(cells: Sequence[Cell]) -> set[int]:
     """Epochs of the schedules that trained these cells, or that they are fine-tuned from."""
-    counts = [
+    return {
         sum(cell.details.params[section]["epochs"] for section in _schedules(cell))
         for cell in cells
-    ]
+    }
+
+
+def epochs(cells: Sequence[Cell]) -> str:
+    """`epoch_counts` in words."""
+    counts = epoch_counts(cells)
     fewest, most = min(counts), max(counts)
     return f"{fewest} epochs" if fewest == most else f"{fewest} to {most} epochs"
 

@@ -73,8 +73,8 @@ def beside_published(results: Results, network: str) -> str:
     trained = f" Ours: {epochs(ours)}." if ours else ""
     return (
         "Published for this data set and network, best first. Ours is the complete method against "
-        f"1 bit and full precision against 32.{trained} A difference between schedules of unequal "
-        "length compares no methods."
+        f"1 bit and full precision against 32.{trained} The difference is given where both had "
+        "the same number of epochs."
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.reporting.layers import layer_means
+from pipeline.reporting.parameters import epoch_counts
 from pipeline.reporting.results import Results
 from pipeline.reporting.rows import COMPARISONS, Comparison, published_name, row_named
 from pipeline.reporting.sources import PublishedFigure
@@ -170,7 +171,8 @@ def published_beside(
     """Published figures for the same data set and network, best first; None where there are none.
 
     Ours is the complete method against 1-bit weights and activations, full precision against
-    32-bit ones. What is not confirmed stays empty, comes last and says where to enter it.
+    32-bit ones; the difference is given where both had the same number of epochs. What is not
+    confirmed stays empty, comes last and says where to enter it.
     """
     lines = []
     for figure in published:
@@ -178,7 +180,7 @@ def published_beside(
             continue
         line = figure.model_dump(exclude={"dataset", "arch"})
         line["bits"] = (figure.weight_bits, figure.activation_bits)
-        ours = _ours(results, network, line["bits"])
+        ours = _comparable(results, network, figure)
         line["ours_minus_published"] = None
         if ours is not None and figure.top1 is not None:
             line["ours_minus_published"] = ours.mean - figure.top1
@@ -190,9 +192,13 @@ def published_beside(
     return _table(lines, PUBLISHED, drop=("bits", "shown_source")) if lines else None
 
 
-def _ours(results: Results, network: str, wanted: tuple[int, int]) -> Summary | None:
+def _comparable(results: Results, network: str, figure: PublishedFigure) -> Summary | None:
+    """Our top-1 at the same bits, if it was trained for as many epochs as the figure."""
+    wanted = (figure.weight_bits, figure.activation_bits)
     row = {(1, 1): "complete", (32, 32): "full-precision"}.get(wanted, "")
     cells = [cell for cell in results.seeds(network, row) if cell.bits == wanted]
+    if epoch_counts(cells) != {figure.epochs}:
+        return None
     return summarize([100 * cell.metrics.top1 for cell in cells])
 
 

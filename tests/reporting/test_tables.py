@@ -108,7 +108,7 @@ def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
     table = tables.published_beside(load_results(folder), "resnet20", published)
     assert table is not None
     lines = table.shown.set_index("Method")
-    assert lines.loc["full precision", "Ours minus it"] == "+0.80"
+    assert lines.loc["full precision", "Ours minus it"] == "-"  # its epochs are not known
     best_first = table.data.loc[table.data["weight_bits"] == 1, "top1"].dropna()
     assert best_first.is_monotonic_decreasing
     assert np.isnan(table.data.loc[table.data["weight_bits"] == 1, "top1"].iloc[-1])
@@ -119,6 +119,20 @@ def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
     paper = lines.loc["BD-BNN"]
     assert (paper["Top-1, %"], paper["Top-5, %"], paper["Ours minus it"]) == ("-", "-", "-")
     assert paper["Source"] == "not confirmed: enter from the paper, in reports/published.csv"
+
+
+@pytest.mark.parametrize(("epochs", "difference"), [(12, "+0.80"), (400, "-")])
+def test_a_difference_is_given_between_equal_schedules(
+    tmp_path: Path, epochs: int, difference: str
+) -> None:
+    folder = write_results(tmp_path / "cifar10", rows=["full-precision"], seeds=[1], layers=1)
+    edit_json(folder / "resnet20-full-precision-1.json", top1=0.925)
+    figures = read_lines(PUBLISHED, PublishedFigure)
+    [figure] = [f for f in figures if (f.arch, f.method) == ("resnet20", "full precision")]
+    same = figure.model_copy(update={"epochs": epochs, "dataset": "cifar10"})
+    table = tables.published_beside(load_results(folder), "resnet20", [same])
+    assert table is not None
+    assert table.shown["Ours minus it"].tolist() == [difference]
 
 
 def test_no_published_figure_for_digits(by_hand: Results) -> None:

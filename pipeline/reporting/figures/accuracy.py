@@ -54,18 +54,11 @@ def headline(results: Results, network: str, published: Sequence[PublishedFigure
     _draw_rows(grid[0, 0], rows)
     if others:
         _draw_published(grid[1, 0], others)
-    legend(
-        figure,
-        [
-            handle(
-                "one seed and the 95 % bootstrap interval over the test images",
-                color=INK,
-                marker="o",
-            ),
-            handle("mean of the seeds", color=INK, marker="|", ms=16, mew=3, linestyle="none"),
-        ],
-        columns=2,
-    )
+    seed = "one seed and the 95 % bootstrap interval over the test images"
+    handles = [handle(seed, color=INK, marker="o")]
+    if any(len(cells) > 1 for _, cells in rows):
+        handles.append(handle("mean", color=INK, marker="|", ms=16, mew=3, linestyle="none"))
+    legend(figure, handles, columns=2)
     return figure
 
 
