@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 from IPython.display import HTML, Image, display
@@ -29,6 +30,7 @@ class Page:
         self._redraw = redraw
         self._prefix = "debug-" if debug else ""
         self._written: list[str] = []
+        self._headings = count(1)
 
     def title(self, text: str) -> None:
         """Show the title of the page."""
@@ -58,7 +60,8 @@ class Page:
         for name in names:
             if len(names) > 1:
                 text = network_label(name)
-                self._show(part("heading", level=3, text=text, id=f"{slug(text)}-{self._count()}"))
+                place = f"{slug(text)}-{next(self._headings)}"
+                self._show(part("heading", level=3, text=text, id=place))
             yield name
 
     def table(
@@ -127,10 +130,6 @@ class Page:
     def files(self) -> None:
         """Show a link to every file written so far."""
         self._show(part("files", paths=self._written))
-
-    def _count(self) -> int:
-        """A number for the next heading, so that no two have one address."""
-        return len(self._written)
 
     @staticmethod
     def _show(content: str) -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -67,6 +68,9 @@ def test_headings_only_where_there_are_several_networks(
     assert displayed == []
     assert list(page.networks(["resnet20", "vgg_small"])) == ["resnet20", "vgg_small"]
     assert ["ResNet-20" in displayed[0], "VGG-Small" in displayed[1]] == [True, True]
+    list(page.networks(["resnet20", "vgg_small"]))
+    places = [re.findall(r'id="([^"]+)"', html) for html in displayed]
+    assert places == [["ResNet-20-1"], ["VGG-Small-2"], ["ResNet-20-3"], ["VGG-Small-4"]]
 
 
 def test_nothing_is_shown_of_nothing(displayed: list[str], tmp_path: Path) -> None:
