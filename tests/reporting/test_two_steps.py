@@ -172,7 +172,7 @@ def test_ten_classes_are_never_called_imagenet(folder: Path) -> None:
         edit_json(path, manifest=manifest)
     results = load_results(folder)
     assert context.data_name(results, notes) == "ten ImageNet classes"
-    assert "no figure here is one of ImageNet" in context.data_note(results, notes)
+    assert "These are not ImageNet results" in context.data_note(results, notes)
 
 
 def test_a_thousand_classes_are_counted_not_listed(folder: Path) -> None:
