@@ -13,6 +13,7 @@ published = "reports/published.csv"
 notes = "reports/notes.csv"
 ledger = "reports/fidelity.csv"
 out = "reports/digits"
+redraw = "dvc repro report"
 
 # %%
 from pathlib import Path
@@ -27,62 +28,71 @@ from pipeline.reporting.sources import Choice, FileNote, PublishedFigure, read_l
 run = load_results(Path(results))
 figures_of_others = read_lines(Path(published), PublishedFigure)
 known_files = read_lines(Path(notes), FileNote)
-page = Page(Path(out), debug=bool(caveats.debugged(run)))
+classes = context.class_names(run, known_files)
+page = Page(Path(out), redraw, debug=bool(caveats.debugged(run)))
 style.use_style()
 
 # %%
-page.text(f"# BD-BNN on {context.data_name(run, known_files)}")
+page.title(f"BD-BNN on {context.data_name(run, known_files)}")
 page.text(context.data_size(run))
-page.html(caveats.debug_banner(run))
-page.bullets("Mind, before quoting:", caveats.caveats(run, load_params(Path(params)), known_files))
+page.banner(caveats.debug_banner(run))
+
+# %%
+# The verdict on each claim of the paper belongs here, before any figure.
+
+# %%
+page.bullets(
+    "Before you quote these numbers:",
+    caveats.caveats(run, load_params(Path(params)), known_files),
+)
 for network in page.networks(run.networks):
-    page.html(summary.cards(run, network))
+    page.cards(summary.cards(run, network))
     page.text(summary.conclusion(run, network))
     page.figure(
         f"headline-{network}",
         accuracy.headline(run, network, figures_of_others),
-        "Test top-1 of the epoch that was best on the validation images. "
-        "Beside each row: mean ± standard deviation over the seeds. "
-        "Grey circles, where there are any: published figures.",
+        "Test top-1 of the epoch that was best on the validation images. The intervals are "
+        "bootstraps over the test images of one seed; they do not include the variance between "
+        "seeds. Published figures, where there are any, have an axis of their own.",
+        alt="Dot plot of test top-1 of every row, one dot with an interval for each seed",
+        data=f"tables/runs-{network}.csv",
     )
 
 # %% [markdown]
 # ## Measured and published
-# The best epoch is chosen on validation images held out from training; the test images are looked
-# at once, at the end. ± is the standard deviation over the seeds. The 95 % interval is Student's t
-# interval of the mean over the seeds.
+# The best epoch is chosen on validation images held out from training, and each run is tested once
+# with the weights of that epoch. ± is the standard deviation over the seeds. The 95 % interval is
+# Student's t interval of the mean over the seeds.
 
 # %%
 for network in page.networks(run.networks):
     page.table(f"measured-{network}", tables.measured(run, network), "Measured here.")
-    page.text(context.data_note(run, known_files))
     beside = tables.published_beside(run, network, figures_of_others)
     if beside:
-        page.table(
-            f"published-{network}",
-            beside,
-            "Published for this data set and network. Ours: complete against 1 bit, full precision "
-            "against 32.",
-        )
+        page.table(f"published-{network}", beside, summary.beside_published(run, network))
     else:
         page.text("No published figure exists for this data set and network.")
     page.table(
         f"runs-{network}",
         tables.runs(run, network),
-        "Every run. The interval resamples the test images; it knows nothing of other seeds.",
+        "Every run. The bootstrap interval is over the test images; seed variance is not included.",
     )
 
 # %% [markdown]
 # ## Ablation
-# Each row against the row it adds one thing to: difference in test top-1, in points, paired by
-# seed. A difference stands out from the seed spread if its 95 % interval (Student's t, over the
-# paired differences) excludes zero; the intervals are not corrected for being several. With two
-# seeds the interval reaches 9 standard deviations to either side, with five 1.2: few seeds tell
-# large differences only.
+# Each row against the row it adds one thing to: the difference in test top-1, in points, paired by
+# seed. A difference stands out from the seed spread if its 95 % interval (Student's t over the
+# paired differences) excludes zero. The intervals are not corrected for their number: if no row
+# differed from another, one in twenty would still exclude zero. With two seeds the interval
+# reaches 9 standard deviations to either side, with five 1.2: few seeds can only show large
+# differences.
 
 # %%
 for network in page.networks(run.networks):
-    page.table(f"ablation-{network}", tables.ablation(run, network))
+    ablation = tables.ablation(run, network)
+    if len(ablation.shown):
+        page.table(f"ablation-{network}", ablation, "What each part adds.")
+    page.text(summary.not_compared(run, network))
 
 # %% [markdown]
 # ## Training
@@ -90,26 +100,36 @@ for network in page.networks(run.networks):
 # %%
 for network in page.networks(run.networks):
     page.text(summary.steps(run, network))
+    page.text(summary.loss_scale(run))
     page.figure(
         f"training-{network}",
         accuracy.training_curves(run, network),
-        "Training curves: thick the mean over the seeds, thin each seed; dashed the 32-bit rows. "
-        "Loss terms are shown without their weights. Accuracy is stretched towards 100 %.",
+        "Training curves: the lines are means over the seeds, the bands reach from the least to "
+        "the greatest seed. Fine-tuning counts its epochs on from the training it continues. Loss "
+        "terms are shown without their weights.",
+        alt="Line plots of accuracy, loss terms and sign changes over the epochs, a line per row",
+        data=f"{results}/curves",
     )
 
 # %% [markdown]
 # ## Weight distributions
 # Latent weights of every layer under the kurtosis loss, in standard deviations of the layer. A
-# Gaussian has kurtosis 3, a uniform distribution 1.8, two equal points 1: the lower the kurtosis,
-# the more the weights sit in two modes. The outer bins hold what lies beyond them.
+# Gaussian has kurtosis 3, a uniform distribution 1.8 and two equal points 1. A kurtosis of 1.8 is
+# therefore no proof of two modes: a symmetric distribution with a single mode can reach it, but
+# none can lie below it.
 
 # %%
 for network in page.networks(run.networks):
     page.figure(
         f"histograms-{network}",
         weights.weight_histograms(run, network),
-        "Histograms of teacher, kurtosis-tuned teacher and student, first seed, best epoch. "
-        "The numbers are the kurtosis of the layer, in the colour of the row.",
+        "Histograms at the best epoch of the first seed: teacher, kurtosis-tuned teacher, and a "
+        "student without and one with the kurtosis loss. Dotted: a uniform distribution; upright "
+        "lines: two points, each of the same variance. Layers with fewer weights have fewer bins. "
+        "Weights beyond 2.9 standard deviations (2.7 in layers of fewer than 10,000 weights) are "
+        "counted but not drawn.",
+        alt="Histograms of standardised weights, one panel per layer",
+        data=f"{results}/details",
     )
 
 # %% [markdown]
@@ -121,21 +141,25 @@ for network in page.networks(run.networks):
     page.figure(
         f"kurtosis-{network}",
         weights.kurtosis_by_layer(run, network),
-        "Kurtosis of each layer at the best epoch, mean over the seeds; black bars: targets. "
-        "Open circles: 32-bit rows.",
+        "Kurtosis of each layer at the best epoch: marks are means over the seeds, thin lines "
+        "reach from the least to the greatest seed. Hollow marks: 32-bit rows.",
+        alt="Dot plot of the kurtosis of every layer, one mark per row, with targets",
+        data=f"tables/layers-{network}.csv",
     )
     page.figure(
         f"kurtosis-epochs-{network}",
         weights.kurtosis_over_epochs(run, network),
-        "Kurtosis of each layer over the epochs, first seed; epoch 0 is before training. "
-        "Dark to bright: first to last layer. Dashed: target.",
+        "Kurtosis of each layer over the epochs of the first seed; epoch 0 is before training. "
+        "The colour tells the place of the layer in the network.",
+        alt="Line plots of kurtosis over the epochs, one panel per row and one line per layer",
+        data=f"{results}/kurtosis",
     )
 
 # %% [markdown]
 # ## Feature maps
-# The paper's figure: what a layer (here the second under the kurtosis loss) sees of one test image,
-# at 32 and at 1 bit, without and with the kurtosis loss. A blank 1-bit map is all of one sign and
-# carries nothing.
+# What a layer (the second under the kurtosis loss) sees of one test image, at 32 and at 1 bit,
+# without and with the kurtosis loss. The paper shows such a figure. A blank 1-bit map is all of one
+# sign and carries nothing. One image of one layer illustrates; it proves nothing.
 
 # %%
 for network in page.networks(run.networks):
@@ -143,8 +167,11 @@ for network in page.networks(run.networks):
     page.figure(
         f"feature-maps-{network}",
         feature_maps.feature_maps(run, network),
-        "Feature maps, first seed. 32 bit: black negative, grey zero, white positive. "
-        "1 bit: black -1, white +1; blank maps have a red frame.",
+        "Feature maps of the first seed; each panel names its row. At 32 bit, grey is zero, and "
+        "what lies beyond the 99 % quantile of the magnitudes is drawn black or white. At 1 bit, "
+        "black is -1 and white +1; blank maps have a red frame.",
+        alt="Mosaics of feature maps of one test image, at 32 and 1 bit",
+        data=f"{results}/feature_maps",
     )
 
 # %% [markdown]
@@ -153,11 +180,14 @@ for network in page.networks(run.networks):
 # %%
 for network in page.networks(run.networks):
     row = summary.last_row(run, network)
-    page.text(summary.confusions(run, network, row))
+    page.text(summary.confusions(run, network, row, classes))
     page.figure(
         f"confusion-{network}",
-        accuracy.confusion(run, network, row),
-        "Test images by true and predicted class, summed over the seeds.",
+        accuracy.confusion(run, network, row, classes),
+        "Test images by true and predicted class, means over the seeds. The colour scale is linear "
+        "and shows errors only; the diagonal counts what was classified correctly.",
+        alt="Confusion matrix of the last row of the table, and its difference to binary alone",
+        data=f"{results}/details",
     )
 
 # %% [markdown]
@@ -165,44 +195,67 @@ for network in page.networks(run.networks):
 # Near zero: weights within 10 % of zero, relative to the layer's mean magnitude. Binarization
 # error: the share of the weights' energy that one bit per weight and one scale per filter lose; 0
 # for two equal points, 0.25 for a uniform distribution, 0.36 for a Gaussian. Teacher distance: mean
-# squared difference of the sorted weights of student and teacher, each row with its own teacher.
+# squared difference of the sorted weights of student and teacher. Each row is compared with its own
+# teacher, so the distances of rows with different teachers do not rank them; without division by
+# the teacher's variance, layers of larger weights have larger distances.
 
 # %%
 for network in page.networks(run.networks):
     page.figure(
         f"layers-{network}",
         weights.layer_statistics(run, network),
-        "Statistics of each layer at the best epoch, mean over the seeds.",
+        "Statistics of each layer at the best epoch: marks are means over the seeds, thin lines "
+        "reach from the least to the greatest seed. The axes do not start at zero.",
+        alt="Dot plots of three statistics of every layer, one mark per row",
+        data=f"tables/layers-{network}.csv",
     )
     page.table(
         f"layers-{network}",
         tables.layers(run, network),
-        "Means over the seeds. The CSV has every row.",
+        "Means over the seeds. The CSV file has every row and statistic.",
+        folded="Layer by layer",
     )
 
 # %% [markdown]
 # ## Cost
-# For one image. Size: one bit for each binary weight, 32 for everything else. Operations are
-# multiply-accumulates; those between one-bit weights and one-bit activations are binary, and 64 of
-# them count as one real operation [field: Bi-Real Net].
+# For one image, counted and not measured. Size: one bit for each binary weight, 32 for everything
+# else. Operations are multiply-accumulates; those between one-bit weights and one-bit activations
+# are binary, and 64 of them count as one real operation [field: Bi-Real Net].
 
 # %%
 for network in page.networks(run.networks):
-    page.table(f"cost-{network}", tables.cost(run, network))
+    page.table(f"cost-{network}", tables.cost(run, network), "Counted for one image.")
 
 # %% [markdown]
 # ## What was run
 
 # %%
-page.table("data", context.data(run))
-page.table("environment", context.environment(run))
-page.table("parameters", context.parameters(run))
+page.table("data", context.data(run), "The images.")
+page.table("checksums", context.checksums(run), "SHA-256.", folded="Checksums of the data")
+page.table(
+    "environment",
+    context.environment(run),
+    f"Training and evaluation. The code revision of each run is in {results}/provenance, where "
+    "newer results have it, else in the details of the run.",
+)
+page.table("parameters", context.parameters(run), "Parameters, as the runs that use them had them.")
 
 # %% [markdown]
 # ## Fidelity ledger
 # For each choice: what the paper says as far as it could be read (its abstract and one figure),
 # what the authors' released code does, what the codes it builds on do, what is done here and why.
-# [inferred] marks what none of the three settles.
 
 # %%
-page.table("fidelity", context.fidelity(run, read_lines(Path(ledger), Choice)), prose=True)
+page.table(
+    "fidelity",
+    context.fidelity(run, read_lines(Path(ledger), Choice)),
+    "[inferred] marks what none of the three settles.",
+    prose=True,
+    folded="Every choice",
+)
+
+# %% [markdown]
+# ## Files
+
+# %%
+page.files()

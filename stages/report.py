@@ -1,8 +1,8 @@
 """Draw the report of one data set.
 
-reads   RESULTS (metrics, details, curves, kurtosis, feature maps of every evaluated cell),
-        PUBLISHED, reports/report.py (the notebook), fidelity.csv and notes.csv beside it, and the
-        params, to name results that were made with others
+reads   RESULTS (of every evaluated cell: metrics, details, curves, kurtosis, feature maps, and
+        provenance where it is there), PUBLISHED, reports/report.py (the notebook), fidelity.csv and
+        notes.csv beside it, and the params, to name results that were made with others
 writes  OUT/report.html, report.ipynb, tables/*.csv and *.md, figures/*.png
 """
 

@@ -7,8 +7,7 @@ from pipeline.errors import run
 from pipeline.reporting.caveats import debugged
 from pipeline.reporting.results import Results, load_results
 from pipeline.reporting.rows import network_label
-from pipeline.reporting.statistics import summarize
-from pipeline.reporting.tables import spread
+from pipeline.reporting.statistics import spread, summarize
 
 
 def headline(results: Results) -> str:

@@ -1,11 +1,11 @@
 """What a reader must know before quoting a figure."""
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from pipeline.params import Params
-from pipeline.reporting.context import agreed, data_note, parameter, shown, uses
-from pipeline.reporting.results import Cell, Results
+from pipeline.reporting.context import data_note
+from pipeline.reporting.parameters import agreed, epochs, parameter, shown, uses
+from pipeline.reporting.results import Results
 from pipeline.reporting.rows import network_label
 from pipeline.reporting.sources import FileNote
 
@@ -16,14 +16,14 @@ def caveats(results: Results, params: Params, notes: Sequence[FileNote]) -> list
 
 
 def debug_banner(results: Results) -> str:
-    """HTML that says loudly which cells are no results; empty if all are."""
+    """What says loudly which cells are no results; empty if all are."""
     names = debugged(results)
     if not names:
         return ""
     return (
-        '<div class="banner">DEBUG RUN, NO RESULT: a debug switch of the params was on in '
-        f"{len(names)} of {len(results.cells)} runs ({escape(', '.join(names))}). "
-        "No figure below that includes them means anything.</div>"
+        "DEBUG RUN, NO RESULT: a debug switch of the params was on in "
+        f"{len(names)} of {len(results.cells)} runs ({', '.join(names)}). "
+        "No figure below that includes them means anything."
     )
 
 
@@ -40,36 +40,20 @@ def _about_seeds(results: Results) -> Iterator[str]:
         }
         if any(cell.details.pretrained for cell in results.seeds(network, "full-precision")):
             yield (
-                f"{network_label(network)}: its weights were read, not trained here: the seeds of "
-                "its full precision are one network, and the validation images may be among those "
-                "it was trained on."
+                f"{network_label(network)}: its full-precision weights were read, not trained here."
+                " All its seeds are one network, and it may have been trained on the validation "
+                "images."
             )
         counts = {label: len(cells) for label, cells in rows.items() if cells}
         if set(counts.values()) == {1}:
-            epochs = _epochs([cell for cells in rows.values() for cell in cells])
+            trained = epochs([cell for cells in rows.values() for cell in cells])
             yield (
-                f"{network_label(network)}: {epochs}, one seed: shows the pipeline, not the method."
+                f"{network_label(network)}: {trained} and one seed. Treat this as a smoke test of "
+                "the pipeline, not as evidence about the method."
             )
         elif len(set(counts.values())) > 1:
             listed = ", ".join(f"{label} {count}" for label, count in counts.items())
-            yield f"{network_label(network)}: rows have different numbers of seeds ({listed})."
-
-
-def _epochs(cells: Sequence[Cell]) -> str:
-    """Epochs of the rows that are trained from the start."""
-    counts = [
-        sum(cell.details.params[section]["epochs"] for section in _from_the_start(cell))
-        for cell in cells
-    ]
-    fewest, most = min(counts), max(counts)
-    return f"{fewest} epochs" if fewest == most else f"{fewest} to {most} epochs"
-
-
-def _from_the_start(cell: Cell) -> tuple[str, ...]:
-    """Sections of the params with the epochs of a cell, or of what it is a fine-tune of."""
-    if not cell.row.binary:
-        return ("teacher",)
-    return ("step_one", "step_two") if cell.details.step == "two" else ("student",)
+            yield f"{network_label(network)}: the rows have different numbers of seeds ({listed})."
 
 
 def _about_data(results: Results, notes: Sequence[FileNote]) -> Iterator[str]:
@@ -88,17 +72,12 @@ def _about_data(results: Results, notes: Sequence[FileNote]) -> Iterator[str]:
 
 
 def _about_runs(results: Results, params: Params) -> Iterator[str]:
-    for key, name in (("revision", "code revisions"), ("device", "devices"), ("cpu", "CPUs")):
-        found = [cell.details.provenance.get(key) for cell in results.cells]
+    training = [cell.provenance.training for cell in results.cells]
+    for key, name in (("device", "devices"), ("cpu", "CPUs")):
+        found = [facts.get(key) for facts in training]
         if len(set(found)) > 1:
-            yield f"Mixed {name}: {agreed(found)}."
-    unclean = [cell for cell in results.cells if cell.details.provenance.get("clean") is not True]
-    if unclean:
-        yield (
-            f"{len(unclean)} of {len(results.cells)} runs were not made from a clean checkout: "
-            "the revision does not say all about their code."
-        )
-    loose = [c for c in results.cells if not c.details.provenance.get("deterministic")]
+            yield f"The runs were trained on several {name}: {agreed(found)}."
+    loose = [facts for facts in training if facts.get("deterministic") is False]
     if loose:
         yield (
             f"{len(loose)} of {len(results.cells)} runs did not use deterministic algorithms: "
@@ -124,4 +103,4 @@ def _about_stale(results: Results, params: Params) -> Iterator[str]:
         if any(other != value for other in found):
             changes.append(f"{section}.{key} was {agreed(found)}, is {shown(value)}")
     if changes:
-        yield f"Made with other parameters than the params file holds now: {'; '.join(changes)}."
+        yield f"The params file has changed since these runs: {'; '.join(changes)}."

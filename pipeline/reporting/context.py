@@ -1,20 +1,43 @@
 """What was run: data, parameters, software and hardware, and the choices behind them."""
 
-from collections import Counter
+import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
-from pipeline.names import LOSSES
+from pipeline.reporting.parameters import UNUSED, agreed, parameter, uses
 from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.sources import Choice, FileNote, note_on
 from pipeline.reporting.tables import Table
 
-UNUSED = "not used by any row that was run"
-LONG = 20
-"""A longer list is shown by its first entries and their number."""
+ENVIRONMENT = (
+    "python",
+    "packages",
+    "cpu",
+    "cpu_capability",
+    "threads",
+    "device",
+    "cuda",
+    "processes",
+    "precision",
+    "compiled",
+    "channels_last",
+    "deterministic",
+    "weights",
+    "weights_sha256",
+)
+"""Facts of the provenance that two runs of the same code on the same machine share."""
+FIDELITY = {
+    "choice": "Choice",
+    "paper": "The paper",
+    "released": "Released code",
+    "field": "The field",
+    "ours": "What we do",
+    "why": "Why",
+    "in_this_run": "In this run",
+}
 
 
 def data_name(results: Results, notes: Sequence[FileNote]) -> str:
@@ -45,6 +68,14 @@ def data_size(results: Results) -> str:
     return f"{counts} images of {len(manifest.classes)} classes, {size} x {size} pixels."
 
 
+def class_names(results: Results, notes: Sequence[FileNote]) -> list[str]:
+    """What the classes show, where a note tells it; else their labels."""
+    manifest = results.cells[0].details.manifest
+    note = note_on(manifest.origin, notes)
+    named = note.classes.split(";") if note else []
+    return named if len(named) == len(manifest.classes) else manifest.classes
+
+
 def parameters(results: Results) -> Table:
     """Every parameter, with the value the cells that use it were run with."""
     data, shown_lines = [], []
@@ -57,74 +88,76 @@ def parameters(results: Results) -> Table:
     return Table(pd.DataFrame(data), pd.DataFrame(shown_lines))
 
 
-def parameter(results: Results, key: str) -> str:
-    """Value of `section.key` in the cells that use it, with counts where they differ."""
-    section, _, name = key.partition(".")
-    used = [cell.details.params for cell in results.cells if uses(cell, section)]
-    return agreed(params.get(section, {}).get(name) for params in used)
-
-
-def uses(cell: Cell, section: str) -> bool:
-    """Whether a section of params.yaml has a say in the training or evaluation of this cell."""
-    if section in LOSSES:
-        return section in cell.details.losses
-    binary, two = cell.row.binary, cell.details.step == "two"
-    used = {
-        "binarization": binary,
-        "student": binary and not two,
-        "step_one": two,
-        "step_two": two,
-        "teacher": cell.row.name == "full-precision" and not cell.details.pretrained,
-        "pretrained": cell.details.pretrained,
-        "finetune": cell.row.name == "kurtosis",
-    }
-    return used.get(section, True)
-
-
 def data(results: Results) -> Table:
-    """The data manifest."""
-    return _agreements("Data", [_data_facts(cell) for cell in results.cells])
+    """The data manifest, without its checksums."""
+    return _facts("Data", {"Value": [_data_facts(cell) for cell in results.cells]})
+
+
+def checksums(results: Results) -> Table:
+    """SHA-256 of every file the manifest names."""
+    found = [dict(_digests(cell.details.manifest.model_dump())) for cell in results.cells]
+    return _facts("File", {"SHA-256": found})
 
 
 def environment(results: Results) -> Table:
-    """Code revision, versions and hardware."""
-    return _agreements("Environment", [cell.details.provenance for cell in results.cells])
+    """Versions and hardware of training and evaluation."""
+    provenance = [cell.provenance for cell in results.cells]
+    return _facts(
+        "Environment",
+        {
+            stage.capitalize(): [
+                {key: facts[key] for key in ENVIRONMENT if key in facts}
+                for facts in (getattr(of_cell, stage) for of_cell in provenance)
+            ]
+            for stage in ("training", "evaluation")
+        },
+    )
 
 
 def _data_facts(cell: Cell) -> dict[str, Any]:
-    facts = cell.details.manifest.model_dump()
+    facts = cell.details.manifest.model_dump(exclude={"checksums"})
+    listed = dict(_digests(facts["origin"]))
+    facts["origin"] = {
+        key: value
+        for key, value in facts["origin"].items()
+        if key not in listed and not (isinstance(value, dict) and value.keys() <= listed.keys())
+    }
     for split, counts in facts.pop("counts").items():
         low, high = min(counts), max(counts)
         each = f"{low}" if low == high else f"{low} to {high}"
         facts[f"{split} images"] = f"{sum(counts):,} ({each} per class)"
-    return facts
+    return {key: value for key, value in facts.items() if value != {}}
 
 
-def _agreements(heading: str, facts: list[dict[str, Any]]) -> Table:
-    keys = dict.fromkeys(key for of_cell in facts for key in of_cell)
-    lines = [(key, agreed(of_cell.get(key) for of_cell in facts)) for key in keys]
-    table = pd.DataFrame(lines, columns=["key", "value"])
-    return Table(table, table.rename(columns={"key": heading, "value": "Value"}))
+def _digests(value: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    for key, item in value.items():
+        if isinstance(item, dict):
+            yield from _digests(item)
+        elif isinstance(item, str) and re.fullmatch("[0-9a-f]{64}", item):
+            yield key, item
+
+
+def _facts(heading: str, columns: dict[str, list[dict[str, Any]]]) -> Table:
+    """For each key, what the facts of all cells agree on, in each of the columns."""
+    every = [facts for column in columns.values() for facts in column]
+    keys = dict.fromkeys(key for facts in every for key in facts)
+    lines = [
+        [key, *(agreed(facts.get(key) for facts in column) for column in columns.values())]
+        for key in keys
+    ]
+    table = pd.DataFrame(lines, columns=["key", *map(str.lower, columns)])
+    return Table(table, table.set_axis([heading, *columns], axis=1))
 
 
 def fidelity(results: Results, ledger: Sequence[Choice]) -> Table:
     """The ledger of choices, with the values of the parameters that set them in this run."""
-    data, shown_lines = [], []
-    for choice in ledger:
-        values = _values(results, choice.parameters.split())
-        data.append({**choice.model_dump(exclude={"parameters"}), "in_this_run": values})
-        shown_lines.append(
-            {
-                "Choice": choice.choice,
-                "The paper": choice.paper,
-                "Released code": choice.released,
-                "The field": choice.field,
-                "What we do": choice.ours,
-                "Why": choice.why,
-                "In this run": values,
-            }
-        )
-    return Table(pd.DataFrame(data), pd.DataFrame(shown_lines))
+    lines = [
+        choice.model_dump(exclude={"parameters"})
+        | {"in_this_run": _values(results, choice.parameters.split())}
+        for choice in ledger
+    ]
+    table = pd.DataFrame(lines)
+    return Table(table, table.rename(columns=FIDELITY))
 
 
 def _values(results: Results, keys: Sequence[str]) -> str:
@@ -134,31 +167,3 @@ def _values(results: Results, keys: Sequence[str]) -> str:
         for section, of in groupby(keys, lambda key: key.partition(".")[0])
     ]
     return "; ".join(f"{section}: {listed}" for section, listed in sections)
-
-
-def agreed(values: Iterable[Any]) -> str:
-    """The value all runs share, or each value with the number of runs that have it."""
-    counts = Counter(shown(value) for value in values)
-    if not counts:
-        return UNUSED
-    if len(counts) == 1:
-        return next(iter(counts))
-    return ", ".join(
-        f"{text} ({count} run{'s' if count > 1 else ''})" for text, count in counts.items()
-    )
-
-
-def shown(value: Any) -> str:
-    """A parameter or a fact as text."""
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {shown(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        first = value if len(value) <= LONG else [*value[:3], f"... ({len(value):,})"]
-        return ", ".join(shown(item) for item in first)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if value is None:
-        return "none"
-    return str(value) or '""'

@@ -1,43 +1,39 @@
-"""Weight statistics of each layer, averaged over the seeds of a row."""
+"""Weight statistics of each layer, by row and seed."""
 
-from dataclasses import dataclass
-from typing import Any
+import pandas as pd
 
 from pipeline.reporting.results import Results
-from pipeline.reporting.rows import Row
-from pipeline.reporting.statistics import summarize
+
+IDENTITY = ["row", "layer", "elements", "binary"]
+STATISTICS = [
+    "kurtosis",
+    "target",
+    "near_zero_share",
+    "binarization_error",
+    "teacher_distance",
+    "teacher_distance_relative",
+]
 
 
-@dataclass(frozen=True)
-class LayerMeans:
-    """One layer of one row; a mean is None where no seed has the statistic."""
+def layers_by_seed(results: Results, network: str) -> pd.DataFrame:
+    """IDENTITY, seed and STATISTICS of every regularized layer, in the order of rows and modules.
 
-    row: Row
-    layer: str
-    elements: int
-    binary: bool
-    kurtosis: float
-    target: float | None
-    near_zero_share: float
-    binarization_error: float
-    teacher_distance: float | None
+    A statistic that a layer has not, such as the teacher's distance where there is no teacher, is
+    NaN.
+    """
+    lines = [
+        {"row": row.name, "layer": layer.name, "seed": cell.metrics.seed, **layer.model_dump()}
+        for row, cells in results.run_rows(network)
+        for cell in cells
+        for layer in cell.details.layers
+    ]
+    return pd.DataFrame(lines)[[*IDENTITY, "seed", *STATISTICS]].astype(
+        dict.fromkeys(STATISTICS, float)
+    )
 
 
-MEANS = ("kurtosis", "target", "near_zero_share", "binarization_error", "teacher_distance")
-
-
-def layer_means(results: Results, network: str) -> list[LayerMeans]:
-    """Every regularized layer of every row that was run, in module order."""
-    found = []
-    for row, cells in results.rows(network):
-        for layer in cells[0].details.layers if cells else []:
-            same = [
-                other for cell in cells for other in cell.details.layers if other.name == layer.name
-            ]
-            means: dict[str, Any] = {}
-            for key in MEANS:
-                values = [getattr(other, key) for other in same]
-                summary = summarize([value for value in values if value is not None])
-                means[key] = summary.mean if summary else None
-            found.append(LayerMeans(row, layer.name, layer.elements, layer.binary, **means))
-    return found
+def layer_means(results: Results, network: str) -> pd.DataFrame:
+    """IDENTITY and the means of STATISTICS over the seeds; no column for what no layer has."""
+    by_seed = layers_by_seed(results, network)
+    means = by_seed.groupby(IDENTITY, sort=False)[STATISTICS].mean().reset_index()
+    return means.drop(columns=[key for key in STATISTICS[-1:] if means[key].isna().all()])

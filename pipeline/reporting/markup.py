@@ -1,46 +1,92 @@
-"""Tables as Markdown and as HTML."""
+"""From text to HTML and Markdown: the one place where what was measured or named is escaped."""
 
 import re
 from collections.abc import Sequence
-from html import escape
 from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import mistune
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from pipeline.reporting.tables import Table
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=StrictUndefined,
+)
+
+
+def part(name: str, **values: Any) -> Markup:
+    """A macro of templates/parts.html, filled in; its values are text, and escaped."""
+    macro = getattr(TEMPLATES.get_template("parts.html").module, name)
+    return macro(**values)
+
+
+def slug(text: str) -> str:
+    """The text as the name of a place in the page."""
+    return re.sub(r"\W+", "-", text).strip("-")
+
+
+class Prose(mistune.HTMLRenderer):
+    """Markdown to HTML, with a link to each heading; HTML in it is shown, not obeyed."""
+
+    def __init__(self) -> None:
+        super().__init__(escape=True)
+        self.sections: list[dict[str, str]] = []
+        """Headings of the second level: id and text."""
+        self._markdown = mistune.create_markdown(renderer=self)
+
+    def render(self, markdown: str) -> Markup:
+        """The Markdown as HTML."""
+        return Markup(self._markdown(markdown))
+
+    def heading(self, text: str, level: int, **attributes: Any) -> str:
+        """A heading; its text is HTML already."""
+        words = Markup(text).striptags()
+        if level == 2:
+            self.sections.append({"id": slug(words), "text": words})
+        return part("heading", level=level, text=words, id=slug(words)) + "\n"
 
 
 def to_markdown(table: Table) -> str:
     """The table as text, in GitHub's Markdown; a group goes in front of its columns' names."""
     head = [" ".join(names).strip() for names in _headings(table)]
-    lines = [head, ["---"] * len(head), *_cells(table)]
-    return "".join(
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines
-    )
+    lines = [head, *_cells(table)]
+    escaped = [[re.sub(r"[\\`*<&|$\[]", r"\\\g<0>", cell) for cell in line] for line in lines]
+    escaped.insert(1, ["---"] * len(head))
+    return "".join(f"| {' | '.join(line)} |\n" for line in escaped)
 
 
-def to_html(table: Table, caption: str = "", *, prose: bool = False) -> str:
+def to_html(table: Table, caption: str, *, prose: bool, **values: Any) -> Markup:
     """The table as text, in HTML; columns of numbers are aligned right.
 
     Args:
         table: What to show.
         caption: Stands above it.
         prose: Its columns hold sentences and share the width of the page.
+        values: What else the macro `table` asks for.
     """
     headings, cells = _headings(table), _cells(table)
     kinds = ["n" if all(map(_is_number, column)) else "t" for column in zip(*cells, strict=True)]
-    head = _line("th", [name for _, name in headings], kinds)
+    columns = [
+        {"name": name, "kind": kind} for (_, name), kind in zip(headings, kinds, strict=True)
+    ]
     groups = [(name, len(list(of))) for name, of in groupby(group for group, _ in headings)]
-    if any(name for name, _ in groups):
-        spans = (f'<th class="group" colspan="{n}">{escape(name)}</th>' for name, n in groups)
-        head = f"<tr>{''.join(spans)}</tr>\n{head}"
-    title = f"<caption>{escape(caption)}</caption>\n" if caption else ""
-    body = "".join(_line("td", line, kinds) for line in cells)
-    return (
-        f'<div class="table{" prose" if prose else ""}"><table>\n{title}<thead>\n{head}</thead>\n'
-        f"<tbody>\n{body}</tbody></table></div>"
+    return part(
+        "table",
+        caption=caption,
+        groups=groups,
+        columns=columns,
+        lines=cells,
+        prose=prose,
+        **values,
     )
 
 
-def _headings(table: Table) -> list[tuple[str, str]]:
+def _headings(table: Table) -> Sequence[tuple[str, str]]:
     """Group and name of each column."""
     columns = table.shown.columns
     return [(column[0], column[1]) if columns.nlevels == 2 else ("", column) for column in columns]
@@ -48,14 +94,6 @@ def _headings(table: Table) -> list[tuple[str, str]]:
 
 def _cells(table: Table) -> list[list[str]]:
     return table.shown.astype(str).to_numpy().tolist()
-
-
-def _line(tag: str, cells: Sequence[str], kinds: Sequence[str]) -> str:
-    inner = (
-        f'<{tag} class="{kind}">{escape(cell)}</{tag}>'
-        for kind, cell in zip(kinds, cells, strict=True)
-    )
-    return f"<tr>{''.join(inner)}</tr>\n"
 
 
 def _is_number(text: str) -> bool:

@@ -2,17 +2,15 @@
 
 import re
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from string import Template
 
 import jupytext
 import nbformat
 import papermill
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from nbconvert import HTMLExporter
+from markupsafe import Markup
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
@@ -20,9 +18,11 @@ from traitlets import default
 from traitlets.config import Config
 
 from pipeline.errors import UserError
+from pipeline.reporting.markup import TEMPLATES, Prose
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = Path(__file__).with_name("page.html")
+REPORTS = ("digits", "cifar10", "imagenette")
+"""Folders of the reports that link to each other."""
 SCRUBBED = {
     r"0x[0-9a-f]{6,}": "0x0",
     r"/[^\s\"']*/ipykernel_\d+/\d+\.py": "cell",
@@ -50,32 +50,36 @@ class _Kernel(AsyncKernelManager):
         return _ThisInterpreter()
 
 
-def execute(source: Path, parameters: Mapping[str, str]) -> NotebookNode:
+def execute(source: Path, parameters: Mapping[str, str], scratch: Path) -> NotebookNode:
     """Run a notebook source (jupytext, percent format) with parameters, in a kernel of its own.
+
+    Args:
+        source: The notebook's source.
+        parameters: Take the place of its defaults.
+        scratch: Empty folder for the kernel's files; its path must be short, as that of a socket.
 
     Raises:
         UserError: a cell raised an error; if that is a UserError, its message is kept.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        connection = {"transport": "ipc", "connection_file": f"{scratch}/kernel.json"}
-        try:
-            return papermill.execute_notebook(
-                jupytext.read(source),
-                None,
-                parameters=dict(parameters),
-                kernel_name="python3",
-                language="python",
-                progress_bar=False,
-                kernel_manager_class=_Kernel,
-                config=Config({"KernelManager": connection}),
-                shutdown_kernel="immediate",
-                extra_arguments=[f"--ipython-dir={scratch}"],
-            )
-        except PapermillExecutionError as error:
-            message = " ".join(error.evalue.split())
-            if error.ename == "UserError":
-                raise UserError(message) from None
-            raise UserError(f"{source.name}: {error.ename}: {message}") from None
+    connection = {"transport": "ipc", "connection_file": f"{scratch}/kernel.json"}
+    try:
+        return papermill.execute_notebook(
+            jupytext.read(source),
+            None,
+            parameters=dict(parameters),
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            kernel_manager_class=_Kernel,
+            config=Config({"KernelManager": connection}),
+            shutdown_kernel="immediate",
+            extra_arguments=[f"--ipython-dir={scratch}"],
+        )
+    except PapermillExecutionError as error:
+        message = " ".join(error.evalue.split())
+        if error.ename == "UserError":
+            raise UserError(message) from None
+        raise UserError(f"{source.name}: {error.ename}: {message}") from None
 
 
 def normalize(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
@@ -122,17 +126,32 @@ def _scrub(text: str, names: Mapping[str, str]) -> str:
 
 
 def to_html(notebook: NotebookNode) -> str:
-    """The outputs of a notebook as one page that needs nothing else: no script, no link."""
-    body, _ = HTMLExporter(
-        template_name="basic",
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-    ).from_notebook_node(notebook)
-    sections = re.findall(r'<h2 id="([^"]+)">(.*?)<a', body)
-    title = re.search(r"<h1[^>]*>(.*?)<a", body)
-    return Template(PAGE.read_text()).substitute(
-        title=title[1] if title else "Report",
-        contents="".join(f'<a href="#{name}">{text}</a>\n' for name, text in sections),
+    """The outputs of a notebook as one page that runs no script and loads nothing."""
+    prose = Prose()
+    body = Markup("\n").join(
+        prose.render(cell.source)
+        if cell.cell_type == "markdown"
+        else Markup("\n").join(map(_output, cell.outputs))
+        for cell in notebook.cells
+    )
+    title = re.search(r"<h1[^>]*>(.*?) <a", body)
+    return TEMPLATES.get_template("page.html").render(
+        title=Markup(title[1]) if title else "Report",
+        sections=prose.sections,
+        reports=REPORTS,
         body=body,
     )
+
+
+def _output(output: NotebookNode) -> Markup:
+    """HTML that `markup.part` made as it is, a picture with a link to its file, text escaped."""
+    data = output.get("data", {})
+    if "text/html" in data:
+        return Markup(data["text/html"])
+    if "image/png" in data:
+        about = output.metadata["image/png"]
+        image = Markup('<img alt="{}" src="data:image/png;base64,{}">')
+        return Markup('<a class="picture" href="{}">{}</a>').format(
+            about["file"], image.format(about["alt"], data["image/png"].replace("\n", ""))
+        )
+    return Markup("<pre>{}</pre>").format(output.get("text", data.get("text/plain", "")))

@@ -2,67 +2,135 @@
 
 import io
 from collections.abc import Iterator, Sequence
-from html import escape
+from itertools import count
 from pathlib import Path
 
-from IPython.display import HTML, Image, Markdown, display
+from IPython.display import HTML, Image, display
 from matplotlib.figure import Figure
 
 from pipeline.artifacts import write_bytes, write_csv, write_text
-from pipeline.reporting.markup import to_html, to_markdown
+from pipeline.reporting.markup import part, slug, to_html, to_markdown
 from pipeline.reporting.rows import network_label
+from pipeline.reporting.summary import Card
 from pipeline.reporting.tables import Table
 
 
 class Page:
-    """What the notebook shows and writes.
+    """What the notebook shows and writes; all text given to it is plain, not markup.
 
     Args:
         folder: Gets `tables/<name>.csv`, `tables/<name>.md` and `figures/<name>.png`.
+        redraw: The command that draws them again.
         debug: What it shows is no result: the names of the files begin with `debug-`, and figures
             are stamped.
     """
 
-    def __init__(self, folder: Path, *, debug: bool = False) -> None:
+    def __init__(self, folder: Path, redraw: str, *, debug: bool = False) -> None:
         self._folder = folder
+        self._redraw = redraw
         self._prefix = "debug-" if debug else ""
+        self._written: list[str] = []
+        self._headings = count(1)
 
-    def text(self, markdown: str) -> None:
-        """Show Markdown, unless it is empty."""
-        if markdown:
-            display(Markdown(markdown))
+    def title(self, text: str) -> None:
+        """Show the title of the page."""
+        self._show(part("heading", level=1, text=text, id="title"))
 
-    def html(self, content: str) -> None:
-        """Show HTML, unless it is empty."""
+    def text(self, content: str) -> None:
+        """Show a paragraph, unless it is empty."""
         if content:
-            display(HTML(content))
+            self._show(part("text", content=content))
+
+    def banner(self, content: str) -> None:
+        """Show a warning that nobody overlooks, unless it is empty."""
+        if content:
+            self._show(part("banner", content=content))
 
     def bullets(self, title: str, items: Sequence[str]) -> None:
         """Show a list under a title, or nothing if it is empty."""
         if items:
-            self.text("\n".join([f"**{title}**", "", *(f"- {item}" for item in items)]))
+            self._show(part("bullets", title=title, items=items))
+
+    def cards(self, cards: Sequence[Card]) -> None:
+        """Show a few figures, large and side by side."""
+        self._show(part("cards", cards=cards))
 
     def networks(self, names: Sequence[str]) -> Iterator[str]:
         """The networks one by one, each under its heading if there are several."""
         for name in names:
             if len(names) > 1:
-                self.text(f"### {network_label(name)}")
+                text = network_label(name)
+                place = f"{slug(text)}-{next(self._headings)}"
+                self._show(part("heading", level=3, text=text, id=place))
             yield name
 
-    def table(self, name: str, table: Table, caption: str = "", *, prose: bool = False) -> None:
-        """Show a table and write it as CSV (numbers) and Markdown (as shown)."""
-        write_csv(self._folder / "tables" / f"{self._prefix}{name}.csv", table.data)
-        write_text(self._folder / "tables" / f"{self._prefix}{name}.md", to_markdown(table))
-        self.html(to_html(table, caption, prose=prose))
+    def table(
+        self, name: str, table: Table, caption: str, *, prose: bool = False, folded: str = ""
+    ) -> None:
+        """Show a table and write it as CSV (numbers) and Markdown (as shown).
 
-    def figure(self, name: str, figure: Figure, caption: str) -> None:
-        """Show a figure and write it as PNG."""
+        Args:
+            name: Of its files and of its place in the page.
+            table: What to show.
+            caption: Stands above it.
+            prose: Its columns hold sentences.
+            folded: Title under which the table is hidden until it is opened; empty: not hidden.
+        """
+        csv, markdown = f"tables/{self._prefix}{name}.csv", f"tables/{self._prefix}{name}.md"
+        write_csv(self._folder / csv, table.data)
+        write_text(self._folder / markdown, to_markdown(table))
+        self._written += [csv, markdown]
+        self._show(
+            to_html(
+                table,
+                caption,
+                prose=prose,
+                folded=folded,
+                id=f"table-{name}",
+                files=[("CSV", csv), ("Markdown", markdown)],
+                redraw=self._redraw,
+            )
+        )
+
+    def figure(self, name: str, figure: Figure, caption: str, *, alt: str, data: str) -> None:
+        """Show a figure and write it as PNG.
+
+        Args:
+            name: Of its file and of its place in the page.
+            figure: What to draw.
+            caption: How to read it.
+            alt: What it is, for those who do not see it.
+            data: Where its numbers are: a table of this report, or a folder of results.
+        """
         if self._prefix:
             figure.text(
                 0.5, 0.5, "DEBUG RUN, NO RESULT", color="red", alpha=0.4, size=24, ha="center"
             )
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
-        write_bytes(self._folder / "figures" / f"{self._prefix}{name}.png", buffer.getvalue())
-        display(Image(buffer.getvalue(), alt=caption))
-        self.html(f'<p class="caption">{escape(caption)}</p>')
+        png = f"figures/{self._prefix}{name}.png"
+        write_bytes(self._folder / png, buffer.getvalue())
+        self._written.append(png)
+        files = [("PNG", png)]
+        if data.startswith("tables/"):
+            folder, _, table = data.partition("/")
+            files.append(("CSV", f"{folder}/{self._prefix}{table}"))
+        display(Image(buffer.getvalue(), alt=alt, metadata={"file": png}))
+        self._show(
+            part(
+                "figure",
+                id=f"figure-{name}",
+                caption=caption,
+                files=files,
+                data="" if data.startswith("tables/") else data,
+                redraw=self._redraw,
+            )
+        )
+
+    def files(self) -> None:
+        """Show a link to every file written so far."""
+        self._show(part("files", paths=self._written))
+
+    @staticmethod
+    def _show(content: str) -> None:
+        display(HTML(content))

@@ -1,7 +1,11 @@
 """Rendering a report into its folder, whole or not at all."""
 
+import contextlib
+import glob
+import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -31,8 +35,11 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-            staged = Path(scratch)
+        digest = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]
+        with (
+            _temporary_folder(out.parent, f".{out.name}.", ".part") as staged,
+            _temporary_folder(Path(tempfile.gettempdir()), f"report-{digest}.", "") as scratch,
+        ):
             parameters = {
                 "params": params,
                 "results": results,
@@ -43,7 +50,9 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
             }
             notebook = execute(
                 SOURCES / "report.py",
-                {name: str(path.resolve()) for name, path in parameters.items()},
+                {name: str(path.resolve()) for name, path in parameters.items()}
+                | {"redraw": f"dvc repro {_stage(params)}"},
+                scratch,
             )
             names = {str(path.resolve()): _name(path) for path in parameters.values()}
             normalize(notebook, names | {str(staged.resolve()): _name(out)})
@@ -54,6 +63,21 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
                 _replace(staged / part, out / part)
     except OSError as error:
         raise UserError(f"{out}: could not be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _temporary_folder(parent: Path, prefix: str, suffix: str) -> Iterator[Path]:
+    """A new folder, removed in the end; those that a killed report left are removed at once."""
+    for left in parent.glob(f"{glob.escape(prefix)}*{suffix}"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=parent) as folder:
+        yield Path(folder)
+
+
+def _stage(params: Path) -> str:
+    """DVC's name of the report stage whose dvc.yaml lies beside the params."""
+    pipeline = Path(_name(params)).with_name("dvc.yaml")
+    return "report" if pipeline.name == str(pipeline) else f"{pipeline}:report"
 
 
 def _name(path: Path) -> str:

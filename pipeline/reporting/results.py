@@ -16,9 +16,13 @@ from pipeline.artifacts import read_json
 from pipeline.errors import UserError
 from pipeline.names import NETWORKS
 from pipeline.reporting.rows import ROWS, Row, row_named
+from pipeline.reporting.statistics import Summary, summarize
 
 UnitShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Network = Annotated[str, Field(pattern=r"^\w+$")]
+FileName = Annotated[str, Field(pattern=r"^[\w-]+$")]
+"""Part of a path, so nothing that leads out of its folder."""
 
 
 def _numbers(line: Any) -> Any:
@@ -44,7 +48,7 @@ class Metrics(BaseModel):
     """`<cell>.json`: one number each, for DVC."""
 
     row: str
-    network: str
+    network: Network
     seed: Count
     top1: UnitShare
     top1_low: UnitShare
@@ -73,6 +77,9 @@ class Layer(BaseModel):
     near_zero_share: UnitShare
     binarization_error: float
     teacher_distance: float | None
+    """Mean squared difference of the sorted weights of this network and its teacher."""
+    teacher_distance_relative: float | None = None
+    """The same, divided by the variance of the teacher's weights."""
 
 
 class Histogram(BaseModel):
@@ -92,6 +99,13 @@ class Manifest(BaseModel, extra="allow"):
     counts: dict[Literal["train", "validation", "test"], list[Count]]
 
 
+class Provenance(BaseModel):
+    """`provenance/<cell>.json`: code, software and hardware of the two stages."""
+
+    training: dict[str, Any] = {}
+    evaluation: dict[str, Any] = {}
+
+
 class Details(BaseModel):
     """`details/<cell>.json`: what was run, and what has more than one number."""
 
@@ -99,12 +113,14 @@ class Details(BaseModel):
     teacher: str | None
     distiller: str | None = None
     step: Literal["single", "two"] = "single"
-    start: str | None = None
+    start: FileName | None = None
     """Cell of step one."""
     pretrained: bool = False
     architecture: dict[str, Any]
     params: dict[str, dict[str, Any]]
-    provenance: dict[str, Any]
+    provenance: dict[str, Any] | None = None
+    """Of the training, where results are older than `provenance/<cell>.json`."""
+    evaluation_provenance: dict[str, Any] | None = None
     manifest: Manifest
     classes: list[str]
     confusion: list[Annotated[list[Count], BeforeValidator(_numbers)]]
@@ -124,6 +140,8 @@ class Cell:
     step_one: pd.DataFrame | None
     """Curves of the first of two steps."""
     kurtosis: pd.DataFrame
+    """Kurtosis of each layer over the epochs of both steps; of step one only if it is there."""
+    provenance: Provenance
     feature_maps: dict[str, np.ndarray]
 
     @property
@@ -133,6 +151,14 @@ class Cell:
             return self.curves
         second = self.curves.assign(epoch=self.curves["epoch"] + len(self.step_one))
         return pd.concat([self.step_one, second], ignore_index=True)
+
+    @property
+    def bits(self) -> tuple[int, int]:
+        """Bits of weights and activations in the convolutions that may be binary."""
+        binarization = self.details.architecture.get("binarization")
+        if not binarization:
+            return 32, 32
+        return (1 if binarization["weights"] else 32, 1 if binarization["activations"] else 32)
 
     @property
     def row(self) -> Row:
@@ -164,6 +190,21 @@ class Results:
         cells = (c for c in self.cells if (c.metrics.network, c.metrics.row) == (network, row))
         return sorted(cells, key=lambda cell: cell.metrics.seed)
 
+    def run_rows(self, network: str) -> list[tuple[Row, list[Cell]]]:
+        """The rows that were run, with their cells by seed."""
+        return [(row, cells) for row, cells in self.rows(network) if cells]
+
+    def paired(self, network: str, row: str, against: str) -> Summary | None:
+        """Difference in test top-1, in points, `row` minus `against`, over the seeds both have."""
+        other = {cell.metrics.seed: cell.metrics.top1 for cell in self.seeds(network, against)}
+        return summarize(
+            [
+                100 * (cell.metrics.top1 - other[cell.metrics.seed])
+                for cell in self.seeds(network, row)
+                if cell.metrics.seed in other
+            ]
+        )
+
 
 def load_results(folder: Path) -> Results:
     """Read every cell of `folder` that was evaluated, that is has a `<cell>.json`.
@@ -193,16 +234,33 @@ def _load_cell(path: Path) -> Cell:
     details_path = folder / "details" / path.name
     details = _validate(Details, details_path)
     _check_details(details_path, details)
+    curves = _read_table(folder / "curves" / f"{name}.csv", CURVES)
+    step_one = None
+    kurtosis = _read_table(folder / "kurtosis" / f"{name}.csv", LAYER_KURTOSIS)
+    if details.start:
+        step_one = _read_table(folder / "curves" / f"{details.start}.csv", CURVES)
+        kurtosis["epoch"] += len(step_one)
+        before = folder / "kurtosis" / f"{details.start}.csv"
+        if before.exists():
+            kurtosis = pd.concat([_read_table(before, LAYER_KURTOSIS), kurtosis])
     return Cell(
         name=name,
         metrics=metrics,
         details=details,
-        curves=_read_table(folder / "curves" / f"{name}.csv", CURVES),
-        step_one=_read_table(folder / "curves" / f"{details.start}.csv", CURVES)
-        if details.start
-        else None,
-        kurtosis=_read_table(folder / "kurtosis" / f"{name}.csv", LAYER_KURTOSIS),
+        curves=curves,
+        step_one=step_one,
+        kurtosis=kurtosis,
+        provenance=_provenance(folder / "provenance" / path.name, details),
         feature_maps=_read_maps(folder / "feature_maps" / f"{name}.safetensors"),
+    )
+
+
+def _provenance(path: Path, details: Details) -> Provenance:
+    """What the file says; where it is missing, what older details say."""
+    if path.exists():
+        return _validate(Provenance, path)
+    return Provenance(
+        training=details.provenance or {}, evaluation=details.evaluation_provenance or {}
     )
 
 

@@ -1,4 +1,4 @@
-"""The rows of the table: their order, names and colours, and which differ by one thing."""
+"""The rows of the table: order, names and marks, and which differ by one thing."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,20 @@ from pipeline.names import NETWORKS
 
 @dataclass(frozen=True)
 class Row:
-    """One way to train a network."""
+    """One way to train a network, and how figures show it."""
 
     name: str
     """As in the names of cells."""
     label: str
     colour: str
-    """Of Okabe and Ito's palette, which colour-blind readers can tell apart."""
+    """From the palette of Okabe and Ito, which colour-blind readers can tell apart."""
+    marker: str
+    """Matplotlib's marker: the row's second code beside its colour."""
+    dash: tuple[float, ...]
+    """Lengths of dashes and gaps in line widths; empty: solid."""
     binary: bool
+    continues: str | None = None
+    """Row whose trained network this one is fine-tuned from."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +34,23 @@ class Comparison:
     """What `row` has and `against` has not."""
 
 
+REAL = "full-precision"
 ROWS = (
-    Row("full-precision", "Full precision", "#4d4d4d", binary=False),
-    Row("kurtosis", "Full precision + kurtosis", "#0072b2", binary=False),
-    Row("binary", "Binary alone", "#e69f00", binary=True),
-    Row("binary-kurtosis", "Binary + kurtosis", "#56b4e9", binary=True),
-    Row("binary-distillation", "Binary + distillation", "#cc79a7", binary=True),
-    Row("binary-mimicking", "Binary + distillation + WDM", "#009e73", binary=True),
-    Row("complete", "Complete (BD-BNN)", "#d55e00", binary=True),
+    Row(REAL, "Full precision", "#4d4d4d", "o", (5, 2), binary=False),
+    Row("kurtosis", "Full precision + kurtosis", "#0072b2", "s", (2, 1), False, continues=REAL),
+    Row("binary", "Binary alone", "#e69f00", "^", (3, 1), binary=True),
+    Row("binary-kurtosis", "Binary + kurtosis", "#56b4e9", "v", (7, 1, 1, 1), binary=True),
+    Row("binary-distillation", "Binary + distillation", "#cc79a7", "P", (4, 1), binary=True),
+    Row("binary-mimicking", "Binary + distillation + WDM", "#009e73", "X", (1, 1), binary=True),
+    Row("complete", "Complete (BD-BNN)", "#d55e00", "D", (), binary=True),
 )
 
 COMPARISONS = (
-    Comparison("kurtosis", "full-precision", "kurtosis loss, in epochs of fine-tuning on top"),
+    Comparison("kurtosis", "full-precision", "kurtosis fine-tuning (extra epochs)"),
     Comparison("binary-kurtosis", "binary", "kurtosis loss"),
     Comparison("binary-distillation", "binary", "distillation"),
     Comparison("binary-mimicking", "binary-distillation", "weight distribution mimicking (WDM)"),
-    Comparison("complete", "binary-mimicking", "kurtosis loss, and the kurtosis-tuned teacher"),
+    Comparison("complete", "binary-mimicking", "kurtosis loss and the kurtosis-tuned teacher"),
     Comparison("complete", "binary", "all of it"),
 )
 

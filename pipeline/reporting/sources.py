@@ -45,6 +45,8 @@ class FileNote(BaseModel):
     name: str
     """What a data set that has this file is called."""
     note: str
+    classes: str = ""
+    """Names of the classes in the order of their labels, between semicolons; empty: the labels."""
 
 
 class Choice(BaseModel):

@@ -1,4 +1,4 @@
-"""Mean, spread and confidence interval over seeds."""
+"""Mean, spread and confidence interval over seeds, as numbers and as text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
-EQUAL = 1e-9
-"""A smaller standard deviation, in points, is rounding."""
+ROUNDING = 1e-9
+"""A smaller standard deviation, in points, comes from rounding."""
+NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def summarize(values: Sequence[float]) -> Summary | None:
     if count == 1:
         return Summary(1, mean, None, None)
     std = float(np.std(values, ddof=1))
-    if std < EQUAL:
+    if std < ROUNDING:
         return Summary(count, mean, 0.0, None)
     quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2))
     return Summary(count, mean, std, quantile * std / count**0.5)
@@ -51,7 +52,27 @@ def verdict(difference: Summary | None) -> str:
     if difference.std is None:
         return "one seed: no spread to compare with"
     if difference.half_width is None:
-        return f"the same at all {difference.count} seeds: no spread to compare with"
+        return "identical in all seeds: no interval"
     if abs(difference.mean) <= difference.half_width:
         return "not distinguishable from the seed spread"
     return f"{'higher' if difference.mean > 0 else 'lower'}, beyond the seed spread"
+
+
+def spread(summary: Summary | None) -> str:
+    """Mean and standard deviation; the mean alone for one seed."""
+    if summary is None:
+        return "not run"
+    mean = f"{summary.mean:.2f}"
+    return mean if summary.std is None else f"{mean} ± {summary.std:.2f}"
+
+
+def interval(summary: Summary | None) -> str:
+    """Half-width of Student's t interval, a dash below two seeds."""
+    if summary is None or summary.half_width is None:
+        return NONE
+    return f"± {summary.half_width:.2f}"
+
+
+def number(value: float | None, style: str) -> str:
+    """`value` in the given format, a dash where there is none."""
+    return NONE if value is None else format(value, style)

@@ -1,28 +1,34 @@
 """The tables of measured, compared and published figures, each as numbers and as text."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
 from pipeline.reporting.layers import layer_means
-from pipeline.reporting.results import Cell, Results
+from pipeline.reporting.parameters import epoch_counts
+from pipeline.reporting.results import Results
 from pipeline.reporting.rows import COMPARISONS, Comparison, published_name, row_named
 from pipeline.reporting.sources import PublishedFigure
-from pipeline.reporting.statistics import Summary, summarize, verdict
+from pipeline.reporting.statistics import (
+    NONE,
+    Summary,
+    interval,
+    number,
+    spread,
+    summarize,
+    verdict,
+)
 
-NONE = "-"
 PUBLISHED_FILE = "reports/published.csv"
 TEACHERS, STUDENTS = ("full-precision", "kurtosis"), ("binary", "complete")
-LAYER_COLUMNS = (
-    ("Near zero, %", "near_zero_share", 100, ".2f", TEACHERS + STUDENTS),
-    ("Binarization error", "binarization_error", 1, ".3f", TEACHERS + STUDENTS),
-    ("Teacher distance", "teacher_distance", 1, ".1e", STUDENTS),
-)
-"""Heading, statistic, factor, format, rows shown."""
 BINARY_PER_REAL = 64
 """Binary operations counted as one real one, as Bi-Real Net does [field]."""
+
+Line = dict[str, Any]
+Columns = Sequence[tuple[str, str, str | Callable[[Any], str]]]
+"""Heading, key, and how the value under the key is shown: a format, or a function."""
 
 
 @dataclass(frozen=True)
@@ -36,165 +42,187 @@ class Table:
     shown: pd.DataFrame
 
 
+def _label(row: str) -> str:
+    return row_named(row).label
+
+
+def _labels(rows: str) -> str:
+    return ", ".join(map(_label, rows.split()))
+
+
+def _ran(summary: Summary | None) -> str:
+    return spread(summary) if summary else NONE
+
+
+def _bits(bits: tuple[int, int] | None) -> str:
+    return f"{bits[0]}/{bits[1]}" if bits else NONE
+
+
+def _mean_difference(difference: Summary | None) -> str:
+    return number(difference.mean if difference else None, "+z.2f")
+
+
+def _seed_spread(difference: Summary | None) -> str:
+    return number(difference.std if difference else None, ".2f")
+
+
+MEASURED: Columns = (
+    ("Row", "row", _label),
+    ("Bits W/A", "bits", _bits),
+    ("Seeds", "seeds", lambda count: str(count or NONE)),
+    ("Top-1, %", "top1", spread),
+    ("95 % interval", "top1", interval),
+    ("Top-1 of last epoch, %", "last_epoch_top1", _ran),
+    ("Top-5, %", "top5", _ran),
+)
+RUNS: Columns = (
+    ("Row", "row", _label),
+    ("Seed", "seed", "d"),
+    ("Top-1, %", "top1", ".2f"),
+    ("Top-5, %", "top5", ".2f"),
+    ("Bootstrap interval", "interval", lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
+    ("Last epoch, %", "last_epoch_top1", ".2f"),
+    ("Validation, %", "validation_top1", ".2f"),
+    ("Best epoch", "best", str),
+    ("Test loss", "loss", ".3f"),
+)
+PUBLISHED: Columns = (
+    ("Method", "method", str),
+    ("Bits W/A", "bits", _bits),
+    ("Epochs", "epochs", "d"),
+    ("Top-1, %", "top1", ".2f"),
+    ("Top-5, %", "top5", ".2f"),
+    ("Ours minus it", "ours_minus_published", "+z.2f"),
+    ("Source", "shown_source", str),
+    ("Page", "url", lambda url: url or NONE),
+)
+ABLATION: Columns = (
+    ("Row", "row", _label),
+    ("Against", "against", _label),
+    ("What it adds", "change", str),
+    ("Seeds", "seeds", lambda count: str(count or NONE)),
+    ("Difference", "difference", _mean_difference),
+    ("Spread", "difference", _seed_spread),
+    ("95 % interval", "difference", interval),
+    ("In words", "verdict", str),
+)
+LAYERS = (
+    ("Near zero, %", "near_zero_share", 100, ".2f", TEACHERS + STUDENTS),
+    ("Binarization error", "binarization_error", 1, ".3f", TEACHERS + STUDENTS),
+    ("Teacher distance", "teacher_distance", 1, ".1e", STUDENTS),
+    ("Relative teacher distance", "teacher_distance_relative", 1, ".1e", STUDENTS),
+)
+"""Heading, statistic, factor, format, rows shown."""
+COST: Columns = (
+    ("Rows", "rows", _labels),
+    ("Parameters", "parameters", ",d"),
+    ("Size, KiB", "bits", lambda bits: f"{bits / 8 / 1024:,.1f}"),
+    ("Compression", "compression", lambda ratio: f"{ratio:.1f} x"),
+    ("Binary operations, M", "binary_operations", lambda count: f"{count / 1e6:,.2f}"),
+    ("Real operations, M", "real_operations", lambda count: f"{count / 1e6:,.2f}"),
+    ("Real equivalents, M", "equivalent_real_operations", lambda count: f"{count / 1e6:,.2f}"),
+    ("Saving", "saving", lambda ratio: f"{ratio:.1f} x"),
+)
+
+
 def measured(results: Results, network: str) -> Table:
     """Every row of the table: mean and spread of test top-1 and top-5 over the seeds, in percent.
 
     Rows that were not run stay, with "not run".
     """
-    data, shown = [], []
+    lines = []
     for row, cells in results.rows(network):
-        top1 = summarize([100 * cell.metrics.top1 for cell in cells])
-        last = summarize([100 * cell.metrics.last_epoch_top1 for cell in cells])
-        top5 = summarize([100 * cell.metrics.top5 for cell in cells])
-        weights, activations = bits(cells[0]) if cells else (None, None)
-        data.append(
-            {
-                "row": row.name,
-                "weight_bits": weights,
-                "activation_bits": activations,
-                "seeds": len(cells),
-                **_numbers("top1", top1),
-                **_numbers("last_epoch_top1", last),
-                **_numbers("top5", top5),
-            }
-        )
-        shown.append(
-            {
-                "Row": row.label,
-                "Bits W/A": f"{weights}/{activations}" if cells else NONE,
-                "Seeds": str(len(cells)) if cells else NONE,
-                "Top-1, %": spread(top1),
-                "95 % interval": interval(top1),
-                "Top-1 of last epoch, %": spread(last) if cells else NONE,
-                "Top-5, %": spread(top5) if cells else NONE,
-            }
-        )
-    return Table(pd.DataFrame(data), pd.DataFrame(shown))
+        bits = cells[0].bits if cells else None
+        line: Line = {
+            "row": row.name,
+            "bits": bits,
+            "weight_bits": bits and bits[0],
+            "activation_bits": bits and bits[1],
+            "seeds": len(cells),
+        }
+        for key in ("top1", "last_epoch_top1", "top5"):
+            line[key] = summarize([100 * getattr(cell.metrics, key) for cell in cells])
+            line |= _numbers(key, line[key])
+        lines.append(line)
+    return _table(lines, MEASURED, drop=("bits", "top1", "last_epoch_top1", "top5"))
 
 
 def runs(results: Results, network: str) -> Table:
     """Every run by itself: test figures with their bootstrap interval over the test images."""
-    data, shown = [], []
+    keys = ("top1", "top1_low", "top1_high", "last_epoch_top1", "top5", "loss", "validation_top1")
+    lines = []
     for row, cells in results.rows(network):
         for cell in cells:
-            metrics = cell.metrics
-            low, high = 100 * metrics.top1_low, 100 * metrics.top1_high
-            data.append(
-                {
-                    "row": row.name,
-                    "seed": metrics.seed,
-                    "top1": 100 * metrics.top1,
-                    "top1_low": low,
-                    "top1_high": high,
-                    "last_epoch_top1": 100 * metrics.last_epoch_top1,
-                    "top5": 100 * metrics.top5,
-                    "loss": metrics.loss,
-                    "validation_top1": 100 * metrics.validation_top1,
-                    "best_epoch": metrics.best_epoch,
-                }
-            )
-            shown.append(
-                {
-                    "Row": row.label,
-                    "Seed": str(metrics.seed),
-                    "Top-1, %": f"{100 * metrics.top1:.2f}",
-                    "Top-5, %": f"{100 * metrics.top5:.2f}",
-                    "Bootstrap interval": f"{low:.2f} to {high:.2f}",
-                    "Last epoch, %": f"{100 * metrics.last_epoch_top1:.2f}",
-                    "Validation, %": f"{100 * metrics.validation_top1:.2f}",
-                    "Best epoch": "pretrained"
-                    if cell.details.pretrained
-                    else f"{metrics.best_epoch} of {len(cell.curves)}",
-                    "Test loss": f"{metrics.loss:.3f}",
-                }
-            )
-    return Table(pd.DataFrame(data), pd.DataFrame(shown))
+            line: Line = {"row": row.name, "seed": cell.metrics.seed}
+            for key in keys:
+                line[key] = getattr(cell.metrics, key) * (1 if key == "loss" else 100)
+            line["best_epoch"] = cell.metrics.best_epoch
+            line["interval"] = (line["top1_low"], line["top1_high"])
+            line["best"] = f"{cell.metrics.best_epoch} of {len(cell.curves)}"
+            if cell.details.pretrained:
+                line["best"] = "pretrained"
+            lines.append(line)
+    return _table(lines, RUNS, drop=("interval", "best"))
 
 
 def published_beside(
     results: Results, network: str, published: Sequence[PublishedFigure]
 ) -> Table | None:
-    """Published figures for the same data set and network; None where there are none.
+    """Published figures for the same data set and network, best first; None where there are none.
 
     Ours is the complete method against 1-bit weights and activations, full precision against
-    32-bit ones. Cells that are not confirmed stay empty and say where to enter them.
+    32-bit ones; the difference is given where both had the same number of epochs. What is not
+    confirmed stays empty, comes last and says where to enter it.
     """
-    data, shown = [], []
-    for line in published:
-        if (line.dataset, line.arch) != (results.dataset, published_name(network)):
+    lines = []
+    for figure in published:
+        if (figure.dataset, figure.arch) != (results.dataset, published_name(network)):
             continue
-        ours = _ours(results, network, (line.weight_bits, line.activation_bits))
-        difference = ours.mean - line.top1 if ours and line.top1 is not None else None
-        data.append(
-            {
-                **line.model_dump(exclude={"dataset", "arch", "confidence", "source"}),
-                "ours_minus_published": difference,
-                "confidence": line.confidence,
-                "source": line.source,
-            }
-        )
-        shown.append(
-            {
-                "Method": line.method,
-                "Bits W/A": f"{line.weight_bits}/{line.activation_bits}",
-                "Top-1, %": "" if line.top1 is None else f"{line.top1:.2f}",
-                "Top-5, %": "" if line.top1 is None else number(line.top5, ".2f"),
-                "Ours minus it": number(difference, "+z.2f"),
-                "Source": f"not confirmed: enter from the paper, in {PUBLISHED_FILE}"
-                if line.top1 is None
-                else f"{line.source} ({line.confidence})",
-            }
-        )
-    return Table(pd.DataFrame(data), pd.DataFrame(shown)) if data else None
+        line = figure.model_dump(exclude={"dataset", "arch"})
+        line["bits"] = (figure.weight_bits, figure.activation_bits)
+        ours = _comparable(results, network, figure)
+        line["ours_minus_published"] = None
+        if ours is not None and figure.top1 is not None:
+            line["ours_minus_published"] = ours.mean - figure.top1
+        line["shown_source"] = f"{figure.source} ({figure.confidence})"
+        if figure.top1 is None:
+            line["shown_source"] = f"not confirmed: enter from the paper, in {PUBLISHED_FILE}"
+        lines.append(line)
+    lines.sort(key=lambda line: (line["weight_bits"], line["top1"] is None, -(line["top1"] or 0)))
+    return _table(lines, PUBLISHED, drop=("bits", "shown_source")) if lines else None
 
 
-def _ours(results: Results, network: str, wanted: tuple[int, int]) -> Summary | None:
+def _comparable(results: Results, network: str, figure: PublishedFigure) -> Summary | None:
+    """Our top-1 at the same bits, if it was trained for as many epochs as the figure."""
+    wanted = (figure.weight_bits, figure.activation_bits)
     row = {(1, 1): "complete", (32, 32): "full-precision"}.get(wanted, "")
-    cells = [cell for cell in results.seeds(network, row) if bits(cell) == wanted]
+    cells = [cell for cell in results.seeds(network, row) if cell.bits == wanted]
+    if epoch_counts(cells) != {figure.epochs}:
+        return None
     return summarize([100 * cell.metrics.top1 for cell in cells])
 
 
-def paired(results: Results, network: str, row: str, against: str) -> Summary | None:
-    """Difference in test top-1, in points, `row` minus `against`, over the seeds both have."""
-    other = {cell.metrics.seed: cell.metrics.top1 for cell in results.seeds(network, against)}
-    return summarize(
-        [
-            100 * (cell.metrics.top1 - other[cell.metrics.seed])
-            for cell in results.seeds(network, row)
-            if cell.metrics.seed in other
-        ]
-    )
-
-
 def ablation(results: Results, network: str) -> Table:
-    """Each row against the row it adds one thing to, paired by seed, in points of top-1."""
-    data, shown = [], []
+    """Each row against the row it adds one thing to, paired by seed, in points of top-1.
+
+    The text leaves out comparisons of which a row was not run.
+    """
+    lines = []
     for comparison in COMPARISONS:
-        difference = paired(results, network, comparison.row, comparison.against)
-        change = _change(results, network, comparison)
-        data.append(
+        difference = results.paired(network, comparison.row, comparison.against)
+        lines.append(
             {
                 "row": comparison.row,
                 "against": comparison.against,
-                "change": change,
+                "change": _change(results, network, comparison),
                 "seeds": difference.count if difference else 0,
+                "difference": difference,
                 **_numbers("difference", difference),
                 "verdict": verdict(difference),
             }
         )
-        shown.append(
-            {
-                "Row": row_named(comparison.row).label,
-                "Against": row_named(comparison.against).label,
-                "What it adds": change,
-                "Seeds": str(difference.count) if difference else NONE,
-                "Difference": f"{difference.mean:+z.2f}" if difference else NONE,
-                "Spread": number(difference.std, ".2f") if difference else NONE,
-                "95 % interval": interval(difference),
-                "In words": verdict(difference),
-            }
-        )
-    return Table(pd.DataFrame(data), pd.DataFrame(shown))
+    table = _table(lines, ABLATION, drop=("difference",))
+    return Table(table.data, table.shown[table.data["seeds"] > 0])
 
 
 def _change(results: Results, network: str, comparison: Comparison) -> str:
@@ -209,22 +237,16 @@ def _change(results: Results, network: str, comparison: Comparison) -> str:
 
 def layers(results: Results, network: str) -> Table:
     """Weight statistics of each layer, means over seeds; all rows in the CSV, some on the page."""
-    found = layer_means(results, network)
-    data = [{**vars(means), "row": means.row.name} for means in found]
-    shown: dict[str, dict[tuple[str, str], str]] = {}
-    for means in found:
-        shown[means.layer] = {("", "Layer"): means.layer, ("", "Weights"): f"{means.elements:,}"}
-    for heading, key, factor, style, rows in LAYER_COLUMNS:
-        for means in found:
-            value = getattr(means, key)
-            if means.row.name in rows and value is not None:
-                text = format(factor * value, style)
-                shown[means.layer][heading, means.row.label] = text
-    columns = list(dict.fromkeys(column for line in shown.values() for column in line))
-    cells = [[line.get(column, NONE) for column in columns] for line in shown.values()]
-    return Table(
-        pd.DataFrame(data), pd.DataFrame(cells, columns=pd.MultiIndex.from_tuples(columns))
-    )
+    means = layer_means(results, network)
+    first = means.drop_duplicates("layer").set_index("layer")
+    shown = {("", "Layer"): first.index, ("", "Weights"): first["elements"].map("{:,}".format)}
+    for heading, key, factor, style, rows in LAYERS:
+        for row in rows:
+            of_row = means[means["row"] == row].set_index("layer")
+            if key in means and of_row[key].notna().any():
+                text = (factor * of_row[key]).map(f"{{:{style}}}".format, na_action="ignore")
+                shown[heading, _label(row)] = text.reindex(first.index).fillna(NONE)
+    return Table(means, pd.DataFrame(shown, index=first.index))
 
 
 def cost(results: Results, network: str) -> Table:
@@ -236,69 +258,35 @@ def cost(results: Results, network: str) -> Table:
             key = (m.parameters, m.bits, m.binary_operations, m.real_operations)
             if row.name not in groups.setdefault(key, []):
                 groups[key].append(row.name)
-    data, shown = [], []
+    lines = []
     for (parameters, size, binary, real), names in groups.items():
-        compression = 32 * parameters / size
         equivalent = real + binary / BINARY_PER_REAL
-        saving = (real + binary) / equivalent
-        data.append(
+        lines.append(
             {
                 "rows": " ".join(names),
                 "parameters": parameters,
                 "bits": size,
-                "compression": compression,
+                "compression": 32 * parameters / size,
                 "binary_operations": binary,
                 "real_operations": real,
                 "equivalent_real_operations": equivalent,
-                "saving": saving,
+                "saving": (real + binary) / equivalent,
             }
         )
-        shown.append(
-            {
-                "Rows": ", ".join(row_named(name).label for name in names),
-                "Parameters": f"{parameters:,}",
-                "Size, KiB": f"{size / 8 / 1024:,.1f}",
-                "Compression": f"{compression:.1f} x",
-                "Binary operations, M": f"{binary / 1e6:,.2f}",
-                "Real operations, M": f"{real / 1e6:,.2f}",
-                "Real equivalents, M": f"{equivalent / 1e6:,.2f}",
-                "Saving": f"{saving:.1f} x",
-            }
-        )
-    return Table(pd.DataFrame(data), pd.DataFrame(shown))
+    return _table(lines, COST)
 
 
-def bits(cell: Cell) -> tuple[int, int]:
-    """Bits of weights and activations in the convolutions that may be binary."""
-    binarization = cell.details.architecture.get("binarization")
-    if not binarization:
-        return 32, 32
-    return (1 if binarization["weights"] else 32, 1 if binarization["activations"] else 32)
+def _table(lines: list[Line], columns: Columns, drop: Sequence[str] = ()) -> Table:
+    """The lines as numbers, without the keys to `drop`, and as text by `columns`."""
+    shown = [{heading: _text(line[key], how) for heading, key, how in columns} for line in lines]
+    return Table(pd.DataFrame(lines).drop(columns=list(drop)), pd.DataFrame(shown))
 
 
-def number(value: float | None, style: str) -> str:
-    """`value` in the given format, a dash where there is none."""
-    return NONE if value is None else format(value, style)
+def _text(value: Any, how: str | Callable[[Any], str]) -> str:
+    return number(value, how) if isinstance(how, str) else how(value)
 
 
-def spread(summary: Summary | None) -> str:
-    """Mean and standard deviation; the mean alone for one seed."""
-    if summary is None:
-        return "not run"
-    mean = f"{summary.mean:.2f}"
-    return mean if summary.std is None else f"{mean} ± {summary.std:.2f}"
-
-
-def interval(summary: Summary | None) -> str:
-    """Half-width of Student's t interval, a dash below two seeds."""
-    if summary is None or summary.half_width is None:
-        return NONE
-    return f"± {summary.half_width:.2f}"
-
-
-def _numbers(name: str, summary: Summary | None) -> dict[str, Any]:
-    return {
-        f"{name}_mean": summary.mean if summary else None,
-        f"{name}_std": summary.std if summary else None,
-        f"{name}_half_width": summary.half_width if summary else None,
-    }
+def _numbers(name: str, summary: Summary | None) -> Line:
+    empty = dict.fromkeys(("mean", "std", "half_width"))
+    numbers = asdict(summary) if summary else empty
+    return {f"{name}_{key}": numbers[key] for key in empty}

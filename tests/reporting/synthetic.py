@@ -85,7 +85,7 @@ def edit_json(path: Path, **changes: Any) -> None:
 def _write_cell(folder: Path, network: str, row: str, seed: int, layers: int, epochs: int) -> None:
     cell = f"{network}-{row}-{seed}"
     random = np.random.default_rng([seed, *cell.encode()])
-    for part in ("curves", "kurtosis", "details", "feature_maps"):
+    for part in ("curves", "kurtosis", "details", "feature_maps", "provenance"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     weights = {name: _weights(random, row, 4000) for name in _layer_names(layers)}
     statistics = [_statistics(name, row, values) for name, values in weights.items()]
@@ -95,6 +95,9 @@ def _write_cell(folder: Path, network: str, row: str, seed: int, layers: int, ep
     _write_json(
         folder / "details" / f"{cell}.json",
         _details(row, network, seed, confusion, weights, statistics),
+    )
+    _write_json(
+        folder / "provenance" / f"{cell}.json", {"training": PROVENANCE, "evaluation": PROVENANCE}
     )
     _curves(random, row, epochs, top1).to_csv(folder / "curves" / f"{cell}.csv", index=False)
     _kurtosis(row, epochs, statistics).to_csv(folder / "kurtosis" / f"{cell}.csv", index=False)
@@ -195,7 +198,6 @@ def _details(
             "binarization": PARAMS["binarization"] if binary else None,
         },
         "params": PARAMS,
-        "provenance": PROVENANCE,
         "manifest": MANIFEST,
         "classes": CLASSES,
         "confusion": [" ".join(map(str, line)) for line in confusion.tolist()],

@@ -1,3 +1,5 @@
+import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pipeline.reporting.figures import accuracy, feature_maps, style, weights
-from pipeline.reporting.results import Results, load_results
+from pipeline.reporting.results import Histogram, Results, load_results
 from pipeline.reporting.rows import ROWS
 from pipeline.reporting.sources import PublishedFigure, read_lines
-from tests.reporting.synthetic import write_results
+from tests.reporting.synthetic import edit_json, write_results
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published.csv"
 COLOURS = [row.colour for row in ROWS]
@@ -40,35 +42,54 @@ def _line_colours(axes: Axes) -> list[str]:
     return [to_hex(line.get_color()) for line in axes.lines]
 
 
-def test_rows_have_colours_of_their_own() -> None:
+def test_rows_are_told_apart_by_colour_marker_and_dash() -> None:
     assert len(set(COLOURS)) == len(ROWS)
+    assert len({row.marker for row in ROWS}) == len(ROWS)
+    assert len({row.dash for row in ROWS}) == len(ROWS)
 
 
-def test_headline_has_a_dot_per_seed_and_a_bar_at_the_mean(results: Results) -> None:
+def test_names_are_no_mathematics(results: Results) -> None:
+    figure = Figure()
+    assert not figure.text(0, 0, r"$\frac$").get_parse_math()
+    classes = [r"$\frac$", *"abcdefghi"]
+    accuracy.confusion(results, "resnet20", "complete", classes).savefig(io.BytesIO())
+
+
+def test_headline_has_a_dot_and_an_interval_per_seed_and_a_bar_at_the_mean(
+    results: Results,
+) -> None:
     [axes] = accuracy.headline(results, "resnet20", []).axes
     dots, bars = axes.lines[0::2], axes.lines[1::2]
     assert [to_hex(bar.get_color()) for bar in bars] == COLOURS
-    for dot, bar, (_, cells) in zip(dots, bars, results.rows("resnet20"), strict=True):
+    drawn = zip(dots, bars, axes.collections, results.rows("resnet20"), strict=True)
+    for dot, bar, intervals, (row, cells) in drawn:
         expected = [100 * cell.metrics.top1 for cell in cells]
         assert list(dot.get_xdata()) == pytest.approx(expected)
+        assert dot.get_marker() == row.marker
         assert bar.get_xdata()[0] == pytest.approx(np.mean(expected))
+        ends = [[x for x, _ in segment] for segment in intervals.get_segments()]
+        assert ends == [
+            pytest.approx([100 * cell.metrics.top1_low, 100 * cell.metrics.top1_high])
+            for cell in cells
+        ]
 
 
 def test_headline_shows_published_figures_of_the_same_network(few: Results) -> None:
     lines = read_lines(PUBLISHED, PublishedFigure)
-    [axes] = accuracy.headline(few, "resnet20", lines).axes
-    labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels == [
-        "Full precision",
-        "Binary alone",
-        "Published, 32 bit (2)",
-        "Published, 1 bit (15)",
-    ]
-    assert max(axes.lines[-1].get_xdata()) == 88.1
+    ours, theirs = accuracy.headline(few, "resnet20", lines).axes
+    labels = [label.get_text() for label in ours.get_yticklabels()]
+    assert labels == ["Full precision", "Binary alone"]
+    methods = [label.get_text() for label in theirs.get_yticklabels()]
+    assert methods[0] == "full precision (stronger recipe), 32/32 bit"
+    assert methods[2] == "AdaBin, 1/1 bit"
+    assert [line.get_xdata()[0] for line in theirs.lines][2] == 88.1
+    own = [line.get_markerfacecolor() != "white" for line in theirs.lines]
+    assert own[:3] == [False, False, True]
 
 
 def test_training_curves_show_only_what_was_measured(results: Results, few: Results) -> None:
-    assert _titles(accuracy.training_curves(results, "resnet20")) == [
+    figure = accuracy.training_curves(results, "resnet20")
+    assert [axes.get_title(loc="left") for axes in _panels(figure)] == [
         title for _, title, _, _ in accuracy.CURVES
     ]
     figure = accuracy.training_curves(few, "resnet20")
@@ -77,18 +98,31 @@ def test_training_curves_show_only_what_was_measured(results: Results, few: Resu
         "Validation top-1, %",
         "Training top-1, %",
         "Cross-entropy",
-        "Binary weights that change sign, %",
-        "Learning rate",
+        "Weights that change sign, %",
     ]
 
 
 def test_training_curves_average_over_seeds(results: Results) -> None:
     axes = accuracy.training_curves(results, "resnet20").axes[0]
     cells = results.seeds("resnet20", "full-precision")
-    mean = next(line for line in axes.lines if line.get_linewidth() > 1)
-    assert mean.get_linestyle() == "--"
-    expected = 100 * np.mean([cell.curves["validation_top1"] for cell in cells], axis=0)
-    assert np.asarray(mean.get_ydata()) == pytest.approx(expected)
+    values = [100 * cell.curves["validation_top1"] for cell in cells]
+    assert np.asarray(axes.lines[0].get_ydata()) == pytest.approx(np.mean(values, axis=0))
+    band = axes.collections[0].get_datalim(axes.transData)
+    assert (band.y0, band.y1) == pytest.approx((np.min(values), np.max(values)))
+
+
+def test_fine_tuning_counts_its_epochs_on(results: Results) -> None:
+    axes = accuracy.training_curves(results, "resnet20").axes[0]
+    found = [list(line.get_xdata()) for line in axes.lines[:3]]
+    assert found == [[1, 2, 3, 4], [5, 6, 7, 8], [1, 2, 3, 4]]
+
+
+def test_logarithmic_axes_say_so(results: Results) -> None:
+    for axes in accuracy.training_curves(results, "resnet20").axes:
+        if axes.axison:
+            assert axes.get_yscale() == ("log" if "log" in axes.get_title(loc="left") else "linear")
+    for axes in weights.kurtosis_by_layer(results, "resnet20").axes:
+        assert (axes.get_yscale(), axes.get_ylabel()) == ("log", "Kurtosis (log scale)")
 
 
 def test_histograms_show_teacher_tuned_teacher_and_student(results: Results) -> None:
@@ -98,17 +132,28 @@ def test_histograms_show_teacher_tuned_teacher_and_student(results: Results) -> 
         layer.name for layer in results.cells[0].details.layers
     ]
     steps = shown[0].patches
-    rows = ("full-precision", "kurtosis", "complete")
+    rows = ("kurtosis", "binary", "complete")
     expected = [row.colour for row in ROWS if row.name in rows]
-    found = [steps[0].get_facecolor(), *(step.get_edgecolor() for step in steps[1:])]
-    assert [to_hex(colour) for colour in found] == expected
+    assert [to_hex(step.get_edgecolor()) for step in steps[1:]] == expected
+    assert len({axes.get_ylim() for axes in shown}) == 1
     density, edges, _ = steps[1].get_data()
-    assert np.sum(density * np.diff(edges)) == pytest.approx(1)
+    assert np.sum(density * np.diff(edges)) == pytest.approx(1, abs=0.01)
     # two modes: a valley at zero between two peaks
     centre, middle = len(density) // 2, density.max()
     assert density[centre] < 0.5 * middle
     assert density[:centre].max() > 0.8 * middle
     assert density[centre:].max() > 0.8 * middle
+
+
+def test_small_layers_have_fewer_bins_and_no_outer_ones() -> None:
+    counts = [100, *[1, 2, 3] * 19, 0, 100]
+    edges = np.linspace(-3, 3, 61).tolist()
+    histogram = Histogram(edges=edges, counts={"a": counts})
+    sizes = [len(weights.density_of(histogram, "a", n)[0]) for n in (9_999, 99_999, 100_000)]
+    assert sizes == [18, 28, 58]
+    density, inner = weights.density_of(histogram, "a", 100_000)
+    assert (inner[0], inner[-1]) == pytest.approx((-2.9, 2.9))
+    assert density[:3] * 0.1 * sum(counts) == pytest.approx([1, 2, 3])
 
 
 def test_the_student_is_the_most_complete_row(few: Results) -> None:
@@ -118,42 +163,56 @@ def test_the_student_is_the_most_complete_row(few: Results) -> None:
 
 def test_kurtosis_stands_against_its_target(results: Results) -> None:
     [axes] = weights.kurtosis_by_layer(results, "resnet20").axes
-    assert _line_colours(axes) == COLOURS
-    # three layers of three rows with the kurtosis loss
-    assert len(axes.collections) == 9
-    for target in axes.collections:
-        assert target.get_segments()[0][0][1] == 1.8
+    assert _line_colours(axes)[: len(ROWS)] == COLOURS
+    *ranges, targets = axes.collections
+    assert [segment[0][1] for segment in targets.get_segments()] == [1.8] * 3
+    complete = [layer.details.layers[0] for layer in results.seeds("resnet20", "complete")]
+    ends = sorted(layer.kurtosis for layer in complete)
+    assert [y for _, y in ranges[-1].get_segments()[0]] == pytest.approx(ends)
 
 
 def test_kurtosis_over_epochs_has_a_line_per_layer(results: Results, few: Results) -> None:
     figure = weights.kurtosis_over_epochs(results, "resnet20")
-    lines = {axes.get_title(loc="left"): len(axes.lines) for axes in _panels(figure)}
+    *shown, bar = _panels(figure)
+    assert [label.get_text() for label in bar.get_yticklabels()] == [
+        "first\nlayer1.0.conv1",
+        "last\nlayer1.1.conv1",
+    ]
+    lines = {axes.get_title(loc="left"): len(axes.lines) for axes in shown}
     assert lines["Binary alone"] == 3
     assert lines["Binary + kurtosis"] == 3 + 1  # and the target
-    limits = {axes.get_ylim() for axes in _panels(figure)}
-    assert len(limits) == 1
-    assert len(_panels(weights.kurtosis_over_epochs(few, "vgg_small"))) == 2
+    assert len({axes.get_ylim() for axes in shown}) == 1
+    assert len(_panels(weights.kurtosis_over_epochs(few, "vgg_small"))) == 2 + 1
 
 
 def test_layer_statistics_leave_out_what_has_no_teacher(results: Results) -> None:
-    near_zero, error, distance = weights.layer_statistics(results, "resnet20").axes
-    assert near_zero.get_ylim()[0] == error.get_ylim()[0] == 0
-    drawn = [len(line.get_xdata()) for line in distance.lines]
-    assert drawn == [0, 0, 3, 3, 3, 3, 3]
+    _, _, distance = weights.layer_statistics(results, "resnet20").axes
+    assert [len(line.get_xdata()) for line in distance.lines] == [3] * 5
+    assert _line_colours(distance) == COLOURS[2:]
+    assert distance.get_ylabel() == "Squared distance to\nthe teacher (log scale)"
+
+
+def test_the_distance_is_relative_where_that_was_measured(own_results: Path) -> None:
+    for path in (own_results / "details").glob("*.json"):
+        [layer] = json.loads(path.read_text())["layers"]
+        edit_json(path, layers=[layer | {"teacher_distance_relative": 0.5}])
+    figure = weights.layer_statistics(load_results(own_results), "resnet20")
+    assert figure.axes[-1].get_ylabel().endswith("/ teacher's variance (log scale)")
+    assert list(figure.axes[-1].lines[0].get_ydata()) == [0.5]
 
 
 def test_feature_maps_are_a_grid_of_bits_and_kurtosis(results: Results) -> None:
     figure = feature_maps.feature_maps(results, "resnet20")
     assert _titles(figure) == [
-        "32 bit: Full precision",
-        "32 bit: Full precision + kurtosis",
-        "1 bit: Binary alone (1 of 16 blank)",
-        "1 bit: Binary + kurtosis (1 of 16 blank)",
+        "32 bit: Full precision\nblack -1, white +1",
+        "32 bit: Full precision + kurtosis\nblack -1, white +1",
+        "1 bit: Binary alone\n1 of 16 blank",
+        "1 bit: Binary + kurtosis\n1 of 16 blank",
         "Test image",
     ]
     [frame] = [patch for patch in figure.axes[2].patches if isinstance(patch, Rectangle)]
-    # map 3 of 4 columns, each 16 pixels and a frame of one wide
-    assert frame.get_xy() == (3 * 18 - 0.5, -0.5)
+    # map 3 of 4 columns, each 16 pixels and a gap of one
+    assert frame.get_xy() == (3 * 17 - 0.5, -0.5)
     assert len(figure.axes[0].patches) == 0
 
 
@@ -172,11 +231,34 @@ def test_no_panel_of_the_feature_maps_was_run(tmp_path: Path) -> None:
 def test_the_complete_row_stands_in_for_binary_with_kurtosis(tmp_path: Path) -> None:
     folder = write_results(tmp_path / "digits", rows=["complete"], seeds=[1], layers=1)
     titles = _titles(feature_maps.feature_maps(load_results(folder), "resnet20"))
-    assert titles[3] == "1 bit: Complete (BD-BNN) (1 of 16 blank)"
+    assert titles[3] == "1 bit: Complete (BD-BNN)\n1 of 16 blank"
 
 
-def test_confusion_sums_the_seeds(results: Results) -> None:
-    axes = accuracy.confusion(results, "resnet20", "complete").axes[0]
-    counts = sum(int(text.get_text()) for text in axes.texts)
-    assert counts == 2 * 360
-    assert [label.get_text() for label in axes.get_xticklabels()] == list("0123456789")
+def test_confusion_is_the_mean_over_seeds_and_the_difference_to_binary_alone(
+    results: Results,
+) -> None:
+    classes = ["zero", *"123456789"]
+    figure = accuracy.confusion(results, "resnet20", "complete", classes)
+    complete, difference, *_ = figure.axes
+    assert sum(float(text.get_text()) for text in complete.texts) == pytest.approx(360)
+    assert sum(float(text.get_text()) for text in difference.texts) == pytest.approx(0, abs=1e-6)
+    assert _titles(figure)[:2] == [
+        "Complete (BD-BNN): images, mean of 2 seeds",
+        "Complete (BD-BNN) minus binary alone",
+    ]
+    assert [label.get_text() for label in complete.get_xticklabels()] == classes
+
+
+def test_binary_alone_has_nothing_to_differ_from(few: Results) -> None:
+    figure = accuracy.confusion(few, "resnet20", "binary", list("0123456789"))
+    assert _titles(figure)[0] == "Binary alone: images, one seed"
+    assert len(figure.axes) == 2  # with its colour bar
+
+
+def test_the_same_figure_has_the_same_bytes(results: Results) -> None:
+    drawn = []
+    for _ in range(2):
+        buffer = io.BytesIO()
+        accuracy.headline(results, "resnet20", []).savefig(buffer, metadata={"Software": None})
+        drawn.append(buffer.getvalue())
+    assert drawn[0] == drawn[1]

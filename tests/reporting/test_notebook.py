@@ -62,6 +62,27 @@ def test_the_page_hides_code_and_needs_nothing_else() -> None:
         assert needle not in html
 
 
+def test_the_page_shows_pictures_that_open_large_and_escapes_text() -> None:
+    image = new_output(
+        "display_data",
+        data={"image/png": "iVBORw0KGgo=\n"},
+        metadata={"image/png": {"alt": '"> <b>', "file": "figures/a.png"}},
+    )
+    cells = [new_code_cell("", outputs=[image, new_output("stream", text="<b>")])]
+    html = to_html(new_notebook(cells=cells))
+    assert (
+        '<a class="picture" href="figures/a.png"><img alt="&#34;&gt; &lt;b&gt;" '
+        'src="data:image/png;base64,iVBORw0KGgo="></a>\n<pre>&lt;b&gt;</pre>'
+    ) in html
+
+
+def test_the_page_lets_nothing_run_and_nothing_load() -> None:
+    html = to_html(new_notebook())
+    policy = html.partition('http-equiv="Content-Security-Policy"')[2].partition(">")[0]
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+
+
 def test_a_notebook_without_a_title_is_a_report() -> None:
     assert "<title>Report</title>" in to_html(new_notebook())
 
@@ -72,4 +93,4 @@ def test_an_error_in_a_cell_is_one_line(tmp_path: Path) -> None:
         '# %% tags=["parameters"]\nsize = 1\n# %%\nraise ValueError(f"is\\n{size}")\n'
     )
     with pytest.raises(UserError, match=r"^broken\.py: ValueError: is 7$"):
-        execute(source, {"size": "7"})
+        execute(source, {"size": "7"}, tmp_path)

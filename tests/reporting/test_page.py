@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -22,48 +23,61 @@ def displayed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_table_is_shown_and_kept_twice(displayed: list[str], tmp_path: Path) -> None:
     data = pd.DataFrame({"row": ["binary"], "top1": [91.123456789012]})
     shown = pd.DataFrame({"Row": ["Binary alone"], "Top-1, %": ["91.12"]})
-    Page(tmp_path).table("measured", Table(data, shown), "Measured.")
+    Page(tmp_path, "dvc repro report").table("measured", Table(data, shown), "Measured.")
     assert (tmp_path / "tables/measured.csv").read_text() == "row,top1\nbinary,91.1234568\n"
     assert "| Binary alone | 91.12 |" in (tmp_path / "tables/measured.md").read_text()
-    assert "<caption>Measured.</caption>" in displayed[0]
+    [html] = displayed
+    assert 'id="table-measured">Measured.' in html
+    assert 'Stage <code>report</code> · <a href="tables/measured.csv">CSV</a>' in html
+    assert "redraw: <code>dvc repro report</code>" in html
 
 
 def test_files_of_a_debug_run_say_so(displayed: list[str], tmp_path: Path) -> None:
-    page = Page(tmp_path, debug=True)
+    page = Page(tmp_path, "dvc repro report", debug=True)
     data = pd.DataFrame({"row": ["binary"]})
-    page.table("measured", Table(data, data))
+    page.table("measured", Table(data, data), "")
     figure = Figure(figsize=(1, 1))
-    page.figure("empty", figure, "Nothing.")
+    page.figure("empty", figure, "Nothing.", alt="", data="tables/measured.csv")
     files = sorted(path.name for path in tmp_path.glob("*/*"))
     assert files == ["debug-empty.png", "debug-measured.csv", "debug-measured.md"]
     assert [text.get_text() for text in figure.texts] == ["DEBUG RUN, NO RESULT"]
+    assert 'href="tables/debug-measured.csv"' in displayed[-1]
+    page.files()
+    assert displayed[-1].count("<li>") == 3
 
 
 def test_a_figure_is_kept_without_the_version_that_drew_it(
     displayed: list[str], tmp_path: Path
 ) -> None:
-    Page(tmp_path).figure("empty", Figure(figsize=(1, 1)), "Nothing & more.")
+    page = Page(tmp_path, "dvc repro report")
+    page.figure("empty", Figure(figsize=(1, 1)), "Nothing & more.", alt="A frame", data="results/x")
     content = (tmp_path / "figures/empty.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert b"Software" not in content
-    assert displayed == ["Nothing & more.", '<p class="caption">Nothing &amp; more.</p>']
+    alt, caption = displayed
+    assert alt == "A frame"
+    assert 'id="figure-empty">Nothing &amp; more.' in caption
+    assert "drawn from <code>results/x</code>" in caption
 
 
 def test_headings_only_where_there_are_several_networks(
     displayed: list[str], tmp_path: Path
 ) -> None:
-    page = Page(tmp_path)
+    page = Page(tmp_path, "dvc repro report")
     assert list(page.networks(["resnet20"])) == ["resnet20"]
     assert displayed == []
     assert list(page.networks(["resnet20", "vgg_small"])) == ["resnet20", "vgg_small"]
-    assert displayed == ["### ResNet-20", "### VGG-Small"]
+    assert ["ResNet-20" in displayed[0], "VGG-Small" in displayed[1]] == [True, True]
+    list(page.networks(["resnet20", "vgg_small"]))
+    places = [re.findall(r'id="([^"]+)"', html) for html in displayed]
+    assert places == [["ResNet-20-1"], ["VGG-Small-2"], ["ResNet-20-3"], ["VGG-Small-4"]]
 
 
 def test_nothing_is_shown_of_nothing(displayed: list[str], tmp_path: Path) -> None:
-    page = Page(tmp_path)
+    page = Page(tmp_path, "dvc repro report")
     page.bullets("Title", [])
     page.text("")
-    page.html("")
+    page.banner("")
     assert displayed == []
     page.bullets("Title", ["one", "two"])
-    assert displayed == ["**Title**\n\n- one\n- two"]
+    assert displayed[0].count("<li>") == 2

@@ -1,8 +1,12 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -10,7 +14,7 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.reporting.render import render
 from stages.report import main
-from tests.reporting.synthetic import edit_json
+from tests.reporting.synthetic import CLASSES, MANIFEST, PROVENANCE, edit_json, write_results
 
 ROOT = Path(__file__).parents[2]
 PARAMS, PUBLISHED = ROOT / "params.yaml", ROOT / "reports" / "published.csv"
@@ -44,6 +48,8 @@ def test_another_clone_gives_the_same_bytes(
         shutil.copytree(ROOT / folder, clone / folder, ignore=ignored)
     shutil.copy(PARAMS, clone)
     results = shutil.copytree(shared_results, tmp_path / "deep" / "er" / "digits")
+    for path in (results / "provenance").iterdir():
+        edit_json(path, training=PROVENANCE | {"revision": "f" * 40, "clean": False})
     out = tmp_path / "elsewhere" / "digits"
     (out / "tables").mkdir(parents=True)
     (out / "tables" / "old.csv").write_text("old")
@@ -85,8 +91,10 @@ def test_the_report_holds_every_part_in_order(rendered: Path) -> None:
         "Cost",
         "What was run",
         "Fidelity ledger",
+        "Files",
     ]
-    places = [html.find(f">{part}<") for part in parts[1:]]
+    assert f">{parts[0]} <a" in html
+    places = [html.find(f">{part} <a") for part in parts[1:]]
     assert all(place > 0 for place in places)
     assert places == sorted(places)
     assert "No published figure exists for this data set and network." in html
@@ -99,6 +107,7 @@ def test_the_page_opens_anywhere(rendered: Path) -> None:
     assert "<link" not in html
     sources = [part.partition('"')[0][:22] for part in html.split('src="')[1:]]
     assert sources == ["data:image/png;base64,"] * 8
+    assert html.count('<a class="picture" href="figures/') == 8
     assert len(html) < 5e6
 
 
@@ -132,6 +141,102 @@ def test_an_error_leaves_the_old_report_whole(own_results: Path, tmp_path: Path)
     assert "\n" not in str(caught.value)
     assert _files(tmp_path / "reports") == {"digits/report.html": b"old"}
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["digits"]
+
+
+def test_every_link_into_the_report_leads_to_a_file(rendered: Path) -> None:
+    html = (rendered / "report.html").read_text()
+    links = set(re.findall(r'href="((?:tables|figures)/[^"]+)"', html))
+    assert links == {name for name in _files(rendered) if "/" in name}
+    places = set(re.findall(r'href="#([^"]+)"', html))
+    assert places <= set(re.findall(r'id="([^"]+)"', html))
+
+
+def test_ledger_and_checksums_are_folded(rendered: Path) -> None:
+    html = (rendered / "report.html").read_text()
+    for folded in ("Every choice", "Checksums of the data"):
+        assert f"<details><summary>{folded}</summary>" in html
+    assert "<details open" not in html
+
+
+def test_what_redraws_a_report_is_named(rendered: Path) -> None:
+    html = (rendered / "report.html").read_text()
+    assert html.count("redraw: <code>dvc repro report</code>") >= 16
+
+
+IMAGE = "<img src=x onerror=alert(1)>"
+MATHS = r"$\frac$"
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of results in which whatever is a name is HTML, Markdown or mathematics."""
+    folder = tmp_path_factory.mktemp("hostile") / f"{IMAGE}{MATHS}"
+    write_results(folder, rows=["binary", "complete"], seeds=[1], layers=1, epochs=2)
+    classes = [f"{IMAGE}{MATHS}", "**bold**", "[link](javascript:alert(1))", *CLASSES[3:]]
+    evil = {IMAGE: {MATHS: IMAGE}}
+    for path in (folder / "details").glob("*.json"):
+        manifest = MANIFEST | evil | {"source": "folders", "classes": classes, "origin": evil}
+        details = json.loads(path.read_text())
+        edit_json(
+            path,
+            classes=classes,
+            manifest=manifest,
+            params=details["params"] | {IMAGE: {IMAGE: MATHS}},
+            distiller=f"{IMAGE}-{IMAGE}-1",
+            layers=[layer | {"name": MATHS} for layer in details["layers"]],
+            histogram={
+                "edges": details["histogram"]["edges"],
+                "counts": {MATHS: next(iter(details["histogram"]["counts"].values()))},
+            },
+        )
+    for path in (folder / "provenance").glob("*.json"):
+        edit_json(path, training=PROVENANCE | {"cpu": IMAGE, "packages": evil})
+    out = tmp_path_factory.mktemp("reports") / "digits"
+    render(PARAMS, folder, PUBLISHED, out)
+    assert not re.search(r"(?<!\\)<img", "".join(p.read_text() for p in out.glob("tables/*.md")))
+    return (out / "report.html").read_text()
+
+
+def test_no_name_is_markup_in_the_page(hostile: str) -> None:
+    assert hostile.count("<img") == hostile.count("<img alt=") == 8
+    assert hostile.count("&lt;img src=x onerror=alert(1)&gt;") > 10
+    assert "<strong>bold" not in hostile
+    assert 'href="javascript:' not in hostile
+
+
+def test_names_stand_in_the_page_as_they_are(hostile: str) -> None:
+    text = unescape(hostile)
+    assert f"<title>BD-BNN on {IMAGE}{MATHS} (class folders)</title>" in text
+    for name in ("**bold**", "[link](javascript:alert(1))", MATHS):
+        assert name in text
+
+
+def test_a_report_to_the_same_folder_removes_what_a_killed_one_left(
+    own_results: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    temporary = tmp_path_factory.mktemp("t")  # short, as sockets lie there
+    out = tmp_path / "reports" / "digits"
+    command = f"-m stages.report --params {PARAMS} --results {own_results} --published {PUBLISHED}"
+    killed = subprocess.Popen(
+        [sys.executable, *command.split(), "--out", str(out)],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(temporary)},
+    )
+    while not list(temporary.glob("report-*/*")):  # until its kernel is there
+        assert killed.poll() is None
+        time.sleep(0.05)
+    killed.kill()
+    killed.wait()
+    assert [path.suffix for path in out.parent.iterdir()] == [".part"]
+    (out.parent / ".digits-full.x.part").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    render(PARAMS, own_results, PUBLISHED, out)
+    names = {path.name for path in out.parent.iterdir()}
+    assert names == {"digits", ".digits-full.x.part"}  # the other is of another report
+    assert not [path for path in temporary.iterdir() if path.name.startswith("report-")]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(own_results: Path, tmp_path: Path) -> None:

@@ -71,6 +71,10 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
         (_edit(f"{CELL}.json", top1=95.0), f"{CELL}.json: top1 is 95.0: Input should be less"),
         (_edit(f"{CELL}.json", row="best"), f"{CELL}.json: row 'best' is unknown, allowed are"),
         (_edit(f"{CELL}.json", seed=7), f"{CELL}.json: holds the results of resnet20-binary-7"),
+        (_edit(f"{CELL}.json", network="../x"), f"{CELL}.json: network is '../x': String should"),
+        (_edit(f"{CELL}.json", network="<img src=x>"), f"{CELL}.json: network is '<img src=x>'"),
+        (_edit(f"details/{CELL}.json", start="../../x"), "start is '../../x': String should match"),
+        (_write(f"provenance/{CELL}.json", "{"), f"provenance/{CELL}.json: is not valid JSON"),
         (_edit(f"details/{CELL}.json", manifest=3), f"details/{CELL}.json: manifest is 3"),
         (
             _edit(f"details/{CELL}.json", confusion=[[1, 2]]),

@@ -67,7 +67,7 @@ def test_notes_are_found_by_checksum() -> None:
     notes = read_lines(ROOT / "reports" / "notes.csv", FileNote)
     origin = {"files": {"train-00000-of-00002.parquet": notes[0].sha256}}
     assert note_on(origin, notes) == notes[0]
-    assert notes[0].name == "CIFAR-10, 99.8 % bit-exact copy"
+    assert notes[0].name == "a 99.8 % bit-exact copy of CIFAR-10"
     assert note_on({"files": {"train-00000-of-00002.parquet": "0" * 64}}, notes) is None
     assert note_on({"package": "scikit-learn"}, notes) is None
 

@@ -32,12 +32,12 @@ def test_no_spread_from_one_value_and_none_from_nothing() -> None:
     [
         ([], "not run"),
         ([2.0], "one seed: no spread to compare with"),
-        ([2.0, 2.0], "the same at all 2 seeds: no spread to compare with"),
+        ([2.0, 2.0], "identical in all seeds: no interval"),
         # half-width 12.7062 * 0.1 = 1.27: below and above the mean
         ([2.0, 2.2], "higher, beyond the seed spread"),
         ([-2.0, -2.2], "lower, beyond the seed spread"),
         ([1.0, 1.2], "not distinguishable from the seed spread"),
-        ([0.1 + 0.2, 0.3], "the same at all 2 seeds: no spread to compare with"),
+        ([0.1 + 0.2, 0.3], "identical in all seeds: no interval"),
     ],
 )
 def test_verdict(differences: list[float], words: str) -> None:

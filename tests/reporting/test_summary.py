@@ -16,22 +16,26 @@ def _confusion(**errors: int) -> list[list[int]]:
 
 
 def test_cards_name_rows_that_were_not_run(few_results: Path) -> None:
-    html = summary.cards(load_results(few_results), "resnet20")
-    assert html.count('class="card"') == 3
-    assert "<span>Complete (BD-BNN)</span><b>not run</b>" in html
-    assert "test top-1, single seed; weights 1 bit, activations 1 bit" in html
+    cards = summary.cards(load_results(few_results), "resnet20")
+    assert [card.label for card in cards] == [
+        "Full precision",
+        "Binary alone",
+        "Complete (BD-BNN)",
+    ]
+    assert cards[1].under == "test top-1, single seed; weights 1 bit, activations 1 bit"
+    assert (cards[2].figure, cards[2].under) == ("not run", "")
 
 
 def test_conclusion_compares_the_complete_method(shared_results: Path, tmp_path: Path) -> None:
     text = summary.conclusion(load_results(shared_results), "resnet20")
-    assert text.startswith("**ResNet-20.** Complete (BD-BNN): ")
+    assert text.startswith("ResNet-20, Complete (BD-BNN): ")
     assert "Against full precision: -" in text
     assert "Against binary alone: +" in text
     assert text.endswith("Compression: 19.0 x.")
     alone = write_results(tmp_path / "digits", rows=["full-precision"], seeds=[1], layers=1)
     edit_json(alone / "resnet20-full-precision-1.json", top1=0.5)
     assert summary.conclusion(load_results(alone), "resnet20") == (
-        "**ResNet-20.** Full precision: 50.00 % test top-1 (single seed). Compression: 1.0 x."
+        "ResNet-20, Full precision: 50.00 % test top-1 (single seed). Compression: 1.0 x."
     )
 
 
@@ -57,14 +61,22 @@ def test_confusions_by_hand(own_results: Path) -> None:
     edit_json(
         details / "resnet20-binary-2.json", confusion=_confusion(from_4_to_9=1, from_0_to_6=1)
     )
-    assert summary.confusions(load_results(own_results), "resnet20", "binary") == (
+    classes = ["zero", *"123456789"]
+    assert summary.confusions(load_results(own_results), "resnet20", "binary", classes) == (
         "Binary alone: 4 of 720 wrong, over all seeds. "
-        "Most often: 4 taken for 9 (3), 0 taken for 6 (1)."
+        "Most often: 4 taken for 9 (3), zero taken for 6 (1)."
     )
 
 
 def test_no_confusion_at_all(own_results: Path) -> None:
     for seed in (1, 2):
         edit_json(own_results / f"details/resnet20-binary-{seed}.json", confusion=_confusion())
-    text = summary.confusions(load_results(own_results), "resnet20", "binary")
+    text = summary.confusions(load_results(own_results), "resnet20", "binary", "0123456789")
     assert text == "Binary alone: 0 of 720 wrong, over all seeds."
+
+
+def test_the_scale_of_the_distillation_loss_is_told_where_there_is_one(
+    shared_results: Path, few_results: Path
+) -> None:
+    assert summary.loss_scale(load_results(shared_results)).endswith("the temperature T is 1.")
+    assert summary.loss_scale(load_results(few_results)) == ""

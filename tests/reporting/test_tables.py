@@ -1,9 +1,10 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.reporting import tables
+from pipeline.reporting import summary, tables
 from pipeline.reporting.results import Results, load_results
 from pipeline.reporting.sources import PublishedFigure, read_lines
 from tests.reporting.synthetic import edit_json, write_results
@@ -64,7 +65,7 @@ def test_ablation_is_paired_by_seed(by_hand: Results) -> None:
     assert line["difference_std"] == pytest.approx(0.5**0.5)
     assert line["difference_half_width"] == pytest.approx(12.7062 * 0.5, abs=1e-3)
     assert line["verdict"] == "not distinguishable from the seed spread"
-    shown = table.shown.iloc[1]
+    [shown] = [line for _, line in table.shown.iterrows()]
     assert list(shown[["Difference", "Spread", "95 % interval"]]) == ["+2.50", "0.71", "± 6.35"]
 
 
@@ -88,6 +89,10 @@ def test_ablation_names_what_was_not_run(by_hand: Results) -> None:
         ("complete", "binary"),
     ]
     assert list(table.data["verdict"]).count("not run") == 5
+    assert len(table.shown) == 1
+    text = summary.not_compared(by_hand, "resnet20")
+    assert text.startswith("Not run: Full precision + kurtosis against full precision; Binary + d")
+    assert "Binary + kurtosis against" not in text
 
 
 def test_runs_have_one_line_each(by_hand: Results) -> None:
@@ -103,13 +108,31 @@ def test_published_figures_stand_beside_ours(tmp_path: Path) -> None:
     table = tables.published_beside(load_results(folder), "resnet20", published)
     assert table is not None
     lines = table.shown.set_index("Method")
-    assert lines.loc["full precision", "Ours minus it"] == "+0.80"
+    assert lines.loc["full precision", "Ours minus it"] == "-"  # its epochs are not known
+    best_first = table.data.loc[table.data["weight_bits"] == 1, "top1"].dropna()
+    assert best_first.is_monotonic_decreasing
+    assert np.isnan(table.data.loc[table.data["weight_bits"] == 1, "top1"].iloc[-1])
     assert lines.loc["IR-Net (bireal)", "Top-1, %"] == "86.50"
     assert lines.loc["IR-Net (bireal)", "Ours minus it"] == "-"  # complete was not run
     assert lines.loc["IR-Net (bireal)", "Source"] == "htqin/IR-Net README (primary)"
+    assert lines.loc["IR-Net (bireal)", "Page"].startswith("https://")
     paper = lines.loc["BD-BNN"]
-    assert (paper["Top-1, %"], paper["Top-5, %"], paper["Ours minus it"]) == ("", "", "-")
+    assert (paper["Top-1, %"], paper["Top-5, %"], paper["Ours minus it"]) == ("-", "-", "-")
     assert paper["Source"] == "not confirmed: enter from the paper, in reports/published.csv"
+
+
+@pytest.mark.parametrize(("epochs", "difference"), [(12, "+0.80"), (400, "-")])
+def test_a_difference_is_given_between_equal_schedules(
+    tmp_path: Path, epochs: int, difference: str
+) -> None:
+    folder = write_results(tmp_path / "cifar10", rows=["full-precision"], seeds=[1], layers=1)
+    edit_json(folder / "resnet20-full-precision-1.json", top1=0.925)
+    figures = read_lines(PUBLISHED, PublishedFigure)
+    [figure] = [f for f in figures if (f.arch, f.method) == ("resnet20", "full precision")]
+    same = figure.model_copy(update={"epochs": epochs, "dataset": "cifar10"})
+    table = tables.published_beside(load_results(folder), "resnet20", [same])
+    assert table is not None
+    assert table.shown["Ours minus it"].tolist() == [difference]
 
 
 def test_no_published_figure_for_digits(by_hand: Results) -> None:
@@ -133,6 +156,18 @@ def test_layers_are_means_over_seeds(shared_results: Path) -> None:
     ]
 
 
+def test_relative_teacher_distances_are_shown_where_they_were_measured(own_results: Path) -> None:
+    key = "teacher_distance_relative"
+    assert key not in tables.layers(load_results(own_results), "resnet20").data
+    for seed, distance in ((1, 0.25), (2, 0.75)):
+        path = own_results / f"details/resnet20-binary-{seed}.json"
+        [layer] = json.loads(path.read_text())["layers"]
+        edit_json(path, layers=[layer | {key: distance}])
+    table = tables.layers(load_results(own_results), "resnet20")
+    assert table.data[key].tolist() == [0.5]
+    assert table.shown["Relative teacher distance", "Binary alone"].tolist() == ["5.0e-01"]
+
+
 def test_cost_groups_rows_and_counts_64_binary_as_one(shared_results: Path) -> None:
     table = tables.cost(load_results(shared_results), "resnet20")
     assert list(table.data["rows"]) == [
@@ -150,5 +185,5 @@ def test_bits_come_from_the_architecture(own_results: Path) -> None:
     half = {"network": "resnet20", "binarization": {"weights": False, "activations": True}}
     edit_json(own_results / "details" / "resnet20-binary-1.json", architecture=half)
     first, second = load_results(own_results).cells
-    assert tables.bits(first) == (32, 1)
-    assert tables.bits(second) == (1, 1)
+    assert first.bits == (32, 1)
+    assert second.bits == (1, 1)

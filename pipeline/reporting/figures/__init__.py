@@ -1,1 +1,1 @@
-"""The figures of the report: one colour per row throughout, 32-bit rows dashed, 1-bit solid."""
+"""The figures of the report: one colour, marker and dash per row; 32-bit rows have hollow marks."""

@@ -5,12 +5,21 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from pipeline.reporting.figures.style import INK, WIDTH, dash, legend, panels
-from pipeline.reporting.results import Results
-from pipeline.reporting.rows import published_name
+from pipeline.reporting.figures.style import (
+    INK,
+    WIDTH,
+    handle,
+    legend,
+    log_scale,
+    marks,
+    panels,
+    stroke,
+    whole_epochs,
+)
+from pipeline.reporting.results import Cell, Results
+from pipeline.reporting.rows import Row, published_name, row_named
 from pipeline.reporting.sources import PublishedFigure
 
 CURVES = (
@@ -18,112 +27,182 @@ CURVES = (
     ("train_top1", "Training top-1, %", 100, "linear"),
     ("cross_entropy", "Cross-entropy", 1, "linear"),
     ("distillation", "Distillation loss", 1, "linear"),
-    ("kurtosis", "Kurtosis loss", 1, "log"),
-    ("mimicking", "Mimicking loss (WDM)", 1, "log"),
-    ("sign_flips", "Binary weights that change sign, %", 100, "linear"),
-    ("learning_rate", "Learning rate", 1, "linear"),
+    ("kurtosis", "Kurtosis loss (log scale)", 1, "log"),
+    ("mimicking", "WDM loss (log scale)", 1, "log"),
+    ("sign_flips", "Weights that change sign, %", 100, "linear"),
 )
 """Column of the curves, title, factor, scale of the axis."""
+MARKERS_PER_CURVE = 4
+GREY = "#767676"
+MOST_CLASSES = 20
+"""With more classes, no cell of the confusion is labelled."""
 
 
 def headline(results: Results, network: str, published: Sequence[PublishedFigure]) -> Figure:
-    """Test top-1 of every row: a dot per seed, a bar at the mean; published figures in grey."""
-    lines = [(row, cells) for row, cells in results.rows(network) if cells]
-    beside: dict[int, list[float]] = {}
-    for line in published:
-        about = (line.dataset, line.arch) == (results.dataset, published_name(network))
-        if about and line.top1 is not None:
-            beside.setdefault(line.weight_bits, []).append(line.top1)
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.38 * (len(lines) + len(beside))))
-    axes = figure.subplots()
-    for y, (row, cells) in enumerate(lines):
-        values = np.array([100 * cell.metrics.top1 for cell in cells])
-        axes.plot(values, np.full(len(values), y), "o", color=row.colour, ms=8, alpha=0.5, mew=0)
-        axes.plot([values.mean()] * 2, [y - 0.32, y + 0.32], color=row.colour, lw=3)
-        text = f"{values.mean():.2f}"
-        if len(values) > 1:
-            text += f" ± {values.std(ddof=1):.2f}"
-        place = ("axes fraction", "data")
-        axes.annotate(text, (1.01, y), xycoords=place, va="center", color=INK)
-    for y, figures in enumerate(beside.values(), start=len(lines)):
-        axes.plot(figures, np.full(len(figures), y), "o", color="#888888", mfc="none", ms=6)
-    labels = [row.label for row, _ in lines]
-    labels += [f"Published, {bits} bit ({len(figures)})" for bits, figures in beside.items()]
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    axes.margins(x=0.08)
-    axes.set_xlabel("Test top-1, %      dot: one seed      bar: mean of the seeds")
+    """Test top-1 of every row: each seed with its bootstrap interval, and a bar at the mean.
+
+    Published figures have a panel and an axis of their own: their schedules are others.
+    """
+    rows = results.run_rows(network)
+    about = (results.dataset, published_name(network))
+    others = [f for f in published if (f.dataset, f.arch) == about and f.top1 is not None]
+    heights = [0.42 * sum(max(1, len(cells) / 2.5) for _, cells in rows), 0.24 * len(others)]
+    figure = Figure(figsize=(WIDTH, 1.3 + sum(heights) + bool(others)))
+    grid = figure.subplots(
+        1 + bool(others), 1, squeeze=False, height_ratios=[0.8 + h for h in heights if h]
+    )
+    _draw_rows(grid[0, 0], rows)
+    if others:
+        _draw_published(grid[1, 0], others)
+    seed = "one seed and the 95 % bootstrap interval over the test images"
+    handles = [handle(seed, color=INK, marker="o")]
+    if any(len(cells) > 1 for _, cells in rows):
+        handles.append(handle("mean", color=INK, marker="|", ms=16, mew=3, linestyle="none"))
+    legend(figure, handles, columns=2)
     return figure
+
+
+def _draw_rows(axes: Axes, rows: Sequence[tuple[Row, list[Cell]]]) -> None:
+    place = ("axes fraction", "data")
+    axes.annotate("mean ± sd", (1.01, -0.75), xycoords=place, va="center", color=GREY)
+    for y, (row, cells) in enumerate(rows):
+        top1, low, high = (
+            100
+            * np.array([(c.metrics.top1, c.metrics.top1_low, c.metrics.top1_high) for c in cells]).T
+        )
+        places = y + 0.6 * (np.arange(len(cells)) - (len(cells) - 1) / 2) / len(cells)
+        axes.hlines(places, low, high, color=row.colour, lw=1.6)
+        axes.plot(top1, places, linestyle="none", ms=7, **marks(row))
+        text = f"{top1.mean():.2f}"
+        if len(cells) > 1:
+            axes.plot([top1.mean()] * 2, [y - 0.4, y + 0.4], color=row.colour, lw=3, alpha=0.6)
+            text += f" ± {top1.std(ddof=1):.2f}"
+        axes.annotate(text, (1.01, y), xycoords=place, va="center", color=INK)
+    axes.set_yticks(range(len(rows)), [row.label for row, _ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    images = {int(np.sum(cell.details.confusion)) for _, cells in rows for cell in cells}
+    counted = " or ".join(f"{count:,}" for count in sorted(images))
+    axes.set_xlabel(f"Test top-1, %, of {counted} images")
+
+
+def _draw_published(axes: Axes, figures: Sequence[PublishedFigure]) -> None:
+    ordered = sorted(figures, key=lambda figure: (-figure.weight_bits, -(figure.top1 or 0)))
+    for y, figure in enumerate(ordered):
+        face = "white" if figure.confidence == "secondary" else GREY
+        axes.plot([figure.top1 or np.nan], [y], "o", color=GREY, mfc=face, ms=5.5)
+        place = ("axes fraction", "data")
+        axes.annotate(f"{figure.top1:.2f}", (1.01, y), xycoords=place, va="center", color=GREY)
+    labels = [f"{each.method}, {each.weight_bits}/{each.activation_bits} bit" for each in ordered]
+    axes.set_yticks(range(len(ordered)), labels, fontsize=8.5)
+    axes.set_ylim(len(ordered) - 0.4, -0.6)
+    axes.set_title("Published (filled: the method's own page; hollow: another work's table)")
+    axes.set_xlabel("Top-1, %, with schedules of their own")
 
 
 def training_curves(results: Results, network: str) -> Figure:
-    """Accuracy, loss terms, sign flips and learning rate: thick the mean, thin each seed.
+    """Accuracy, loss terms and sign changes: lines are means, bands the range over the seeds.
 
-    The epochs of two steps follow each other; a dotted line is where the second begins.
+    Fine-tuning counts its epochs on from the training it continues, and step two from step one;
+    a ring is where step two begins.
     """
-    lines = [(row, cells) for row, cells in results.rows(network) if cells]
-    every = pd.concat([cell.all_curves for _, cells in lines for cell in cells])
-    turns = {len(c.step_one) for _, cells in lines for c in cells if c.step_one is not None}
+    rows = results.run_rows(network)
+    every = pd.concat([cell.curves for _, cells in rows for cell in cells])
     shown = [curve for curve in CURVES if every[curve[0]].notna().any()]
-    figure, grid = panels(len(shown), columns=4, height=2.3)
+    figure, grid = panels(len(shown), columns=3, height=2.3)
     for axes, (column, title, factor, scale) in zip(grid, shown, strict=True):
-        for row, cells in lines:
-            seeds = [cell.all_curves.set_index("epoch")[column].dropna() for cell in cells]
-            for seed in seeds:
-                axes.plot(seed.index, factor * seed, color=row.colour, lw=0.6, alpha=0.5)
-            mean = factor * pd.concat(seeds).groupby(level=0).mean()
-            axes.plot(mean.index, mean, color=row.colour, lw=1.8, linestyle=dash(row))
-        for turn in turns:
-            axes.axvline(turn + 0.5, color=INK, lw=0.8, linestyle="dotted")
-        axes.set_yscale(scale if every[column].min() > 0 else "linear")
-        if column.endswith("top1"):
-            _magnify_top(axes)
-        axes.set_title(title)
-        axes.set_xlabel("Epoch")
-    legend(figure, (row for row, _ in lines))
-    return figure
-
-
-def _magnify_top(axes: Axes) -> None:
-    """Spread what is near 100 %: the distance to 100 is drawn as its square root."""
-    axes.set_yscale(
-        "function",
-        functions=(
-            lambda y: 10 - np.sqrt(np.clip(100 - y, 0, None)),
-            lambda z: 100 - (10 - z) ** 2,
-        ),
-    )
-    axes.set_ylim(top=100)
-
-
-def confusion(results: Results, network: str, row: str) -> Figure:
-    """Test images by true and predicted class, summed over the seeds of one row."""
-    cells = results.seeds(network, row)
-    counts = np.sum([cell.details.confusion for cell in cells], axis=0)
-    classes = cells[0].details.classes
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = Figure(figsize=(7.0, 6.0))
-    axes = figure.subplots()
-    drawn = axes.imshow(100 * share, cmap="Blues", norm=PowerNorm(0.4, 0, 100))
-    axes.grid(visible=False)
-    bar = figure.colorbar(drawn, ax=axes, shrink=0.8, label="Share of the true class, %")
-    bar.set_ticks([0, 1, 5, 20, 50, 100])
-    if len(classes) <= 20:
-        slant = 45 if max(map(len, classes)) > 2 else 0
-        axes.set_xticks(range(len(classes)), classes, rotation=slant)
-        axes.set_yticks(range(len(classes)), classes)
-        for (true, predicted), count in np.ndenumerate(counts):
-            if count:
-                colour = "white" if share[true, predicted] > 0.3 else INK
-                axes.annotate(
-                    str(count),
-                    (predicted, true),
-                    color=colour,
-                    fontsize=8,
-                    ha="center",
-                    va="center",
+        for place, (row, cells) in enumerate(rows):
+            seeds = [_continued(results, network, cell)[column].dropna() for cell in cells]
+            by_epoch = (factor * pd.concat(seeds)).groupby(level=0)
+            mean = by_epoch.mean()
+            every_nth = max(1, len(mean) // MARKERS_PER_CURVE)
+            axes.plot(
+                mean.index,
+                mean,
+                lw=1.6,
+                ms=4.5,
+                markevery=(place % every_nth, every_nth),
+                **(stroke(row) | marks(row)),
+            )
+            if len(cells) > 1:
+                axes.fill_between(
+                    mean.index, by_epoch.min(), by_epoch.max(), color=row.colour, alpha=0.2, lw=0
                 )
-    axes.set_xlabel("Predicted class")
-    axes.set_ylabel("True class")
+            turns = {len(cell.step_one) + 1 for cell in cells if cell.step_one is not None}
+            for turn in turns & set(mean.index):
+                axes.plot([turn], [mean[turn]], "o", ms=10, mfc="none", color=row.colour)
+        if scale == "log" and every[column].min() > 0:
+            log_scale(axes)
+        axes.set_title(title.removesuffix(" (log scale)") if axes.get_yscale() != scale else title)
+        whole_epochs(axes)
+    legend(figure, [handle(row.label, **(stroke(row) | marks(row))) for row, _ in rows])
     return figure
+
+
+def _continued(results: Results, network: str, cell: Cell) -> pd.DataFrame:
+    """A cell's curves by epoch, counted on from those it continues."""
+    before = 0
+    if cell.row.continues:
+        earlier = results.seeds(network, cell.row.continues)
+        same_seed = [other for other in earlier if other.metrics.seed == cell.metrics.seed]
+        before = max((int(other.curves["epoch"].max()) for other in same_seed), default=0)
+    curves = cell.all_curves
+    return curves.set_index(curves["epoch"] + before)
+
+
+def confusion(results: Results, network: str, row: str, classes: Sequence[str]) -> Figure:
+    """Test images by true and predicted class, of one row and as its difference to binary alone.
+
+    Counts are means over the seeds. Coloured are the errors; of the images that were classified
+    correctly, the diagonal tells the number.
+    """
+    mean = _mean_confusion(results, network, row)
+    others = results.seeds(network, "binary") and row != "binary"
+    count = len(results.seeds(network, row))
+    over = f"mean of {count} seeds" if count > 1 else "one seed"
+    label = f"{row_named(row).label}: images, {over}"
+    shown = [(label, mean, "Oranges")]
+    if others:
+        difference = mean - _mean_confusion(results, network, "binary")
+        shown.append((f"{row_named(row).label} minus binary alone", difference, "PuOr_r"))
+    figure = Figure(figsize=(WIDTH, 4.9 if others else 6.5))
+    grid = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, (title, counts, colours) in zip(grid, shown, strict=True):
+        _draw_counts(axes, counts, colours, classes)
+        axes.set_title(title, fontsize=9.5)
+    grid[0].set_ylabel("True class")
+    return figure
+
+
+def _mean_confusion(results: Results, network: str, row: str) -> np.ndarray:
+    cells = results.seeds(network, row)
+    return np.mean([cell.details.confusion for cell in cells], axis=0)
+
+
+def _draw_counts(axes: Axes, counts: np.ndarray, colours: str, classes: Sequence[str]) -> None:
+    errors = np.where(np.eye(len(classes), dtype=bool), np.nan, counts)
+    signed = bool((counts < 0).any())
+    limit = max(np.nanmax(np.abs(errors)), 1e-9) if len(classes) > 1 else 1.0
+    drawn = axes.imshow(errors, cmap=colours, vmin=-limit if signed else 0, vmax=limit)
+    axes.grid(visible=False)
+    label = "Difference in errors, images" if signed else "Errors, images"
+    axes.figure.colorbar(
+        drawn, ax=axes, location="bottom", shrink=0.7, label=label, format="%g", pad=0.02
+    )
+    axes.set_xlabel("Predicted class")
+    if len(classes) > MOST_CLASSES:
+        return
+    slant = 90 if max(map(len, classes)) > 2 else 0
+    axes.set_xticks(range(len(classes)), classes, rotation=slant)
+    axes.set_yticks(range(len(classes)), classes)
+    for (true, predicted), count in np.ndenumerate(counts):
+        if count:
+            strong = true != predicted and abs(count) > 0.6 * limit
+            axes.annotate(
+                f"{count:+.3g}" if signed else f"{count:.4g}",
+                (predicted, true),
+                color="white" if strong else INK,
+                fontsize=6.5,
+                ha="center",
+                va="center",
+            )

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pipeline.reporting.figures.style import INK
+from pipeline.reporting.figures.style import INK, WIDTH
 from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.rows import row_named
 
@@ -15,7 +15,7 @@ PANELS = (
     (("binary",), ("binary-kurtosis", "complete")),
 )
 """Lines: 32 and 1 bit; columns: without and with the kurtosis loss; the first that was run."""
-BLANK, GAP = "#d55e00", "#cfe0ee"
+BLANK, GAP = "#d55e00", "#dfe6ee"
 """Colours of the frame of a blank map and of the space between maps."""
 
 
@@ -33,8 +33,8 @@ def feature_maps(results: Results, network: str) -> Figure:
     At 32 bit black is negative and white positive; at 1 bit, black is -1 and white +1, and blank
     maps have a frame.
     """
-    figure = Figure(figsize=(9.6, 7.8))
-    grid = figure.add_gridspec(2, 3, width_ratios=(0.5, 1, 1))
+    figure = Figure(figsize=(WIDTH, 7.6))
+    grid = figure.add_gridspec(2, 3, width_ratios=(0.4, 1, 1))
     image = None
     for line, candidates in enumerate(PANELS):
         for column, rows in enumerate(candidates, start=1):
@@ -46,7 +46,7 @@ def feature_maps(results: Results, network: str) -> Figure:
                 image = cells[0].feature_maps["image"]
             else:
                 axes.set_title(f"{row_named(rows[0]).label}: not run")
-    axes = figure.add_subplot(grid[0, 0])
+    axes = figure.add_subplot(grid[:, 0])
     axes.set_axis_off()
     if image is not None:
         axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", interpolation="nearest")
@@ -60,29 +60,31 @@ def _draw_mosaic(axes: Axes, cell: Cell) -> None:
     columns = int(np.ceil(len(maps) ** 0.5))
     lines = -(-len(maps) // columns)
     count, height, width = maps.shape
-    tiles = np.full((lines * columns, height + 2, width + 2), np.nan)
-    tiles[:count, 1:-1, 1:-1] = maps
-    mosaic = tiles.reshape(lines, columns, height + 2, width + 2).swapaxes(1, 2)
+    tiles = np.full((lines * columns, height + 1, width + 1), np.nan)
+    tiles[:count, :-1, :-1] = maps
+    mosaic = tiles.reshape(lines, columns, height + 1, width + 1).swapaxes(1, 2)
     limit = max(float(np.quantile(np.abs(maps), 0.99)), 1e-6)
     axes.imshow(
-        mosaic.reshape(lines * (height + 2), columns * (width + 2)),
+        mosaic.reshape(lines * (height + 1), columns * (width + 1))[:-1, :-1],
         cmap=matplotlib.colormaps["gray"].with_extremes(bad=GAP),
         vmin=-limit,
         vmax=limit,
         interpolation="nearest",
     )
     if binary is None:
-        axes.set_title(f"32 bit: {cell.row.label}", color=INK)
+        axes.set_title(
+            f"32 bit: {cell.row.label}\nblack -{limit:.2g}, white +{limit:.2g}", color=INK
+        )
         return
     blank = _is_blank(binary)
     for index in np.flatnonzero(blank):
         corner = (
-            index % columns * (width + 2) - 0.5,
-            index // columns * (height + 2) - 0.5,
+            index % columns * (width + 1) - 0.5,
+            index // columns * (height + 1) - 0.5,
         )
-        frame = Rectangle(corner, width + 2, height + 2, fill=False, edgecolor=BLANK, linewidth=2.5)
+        frame = Rectangle(corner, width, height, fill=False, edgecolor=BLANK, linewidth=2.5)
         axes.add_patch(frame)
-    axes.set_title(f"1 bit: {cell.row.label} ({blank.sum()} of {count} blank)", color=INK)
+    axes.set_title(f"1 bit: {cell.row.label}\n{blank.sum()} of {count} blank", color=INK)
 
 
 def _is_blank(maps: np.ndarray) -> np.ndarray:

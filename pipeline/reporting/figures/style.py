@@ -1,18 +1,22 @@
-"""What all figures share: style, grids of small panels, legends."""
+"""What all figures share: style, marks of the rows, grids of small panels, legends, log scales."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import matplotlib.style
+import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from pipeline.reporting.rows import Row
 
-WIDTH = 11.0
-"""Of a figure that fills the page, in inches."""
+WIDTH = 9.0
+"""Inches of a figure that fills the page."""
 INK = "#333333"
 STYLE = Path(__file__).with_name("report.mplstyle")
 
@@ -22,33 +26,70 @@ def use_style() -> None:
     matplotlib.style.use(["default", STYLE])
 
 
-def panels(count: int, *, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, `height` inches each, in rows of `columns`."""
+def panels(
+    count: int, *, columns: int, height: float, shared: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels, `height` inches each, in rows of `columns`.
+
+    Args:
+        count: Panels.
+        columns: Panels in a row.
+        height: Inches of a panel.
+        shared: All have the same axes, labelled at the left and below the last panel of a column.
+    """
     lines = -(-count // columns)
-    figure = Figure(figsize=(WIDTH, 0.5 + height * lines))
-    axes = list(figure.subplots(lines, columns, squeeze=False).flat)
+    figure = Figure(figsize=(WIDTH, 0.7 + height * lines))
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=shared, sharey=shared)
+    axes = list(grid.flat)
     for unused in axes[count:]:
         unused.set_axis_off()
+    for index in range(max(count - columns, 0), count):
+        axes[index].tick_params(labelbottom=True)
     return figure, axes[:count]
 
 
-def dash(row: Row) -> Literal["solid", "dashed"]:
-    """Line style of a row."""
-    return "solid" if row.binary else "dashed"
+def stroke(row: Row) -> dict[str, Any]:
+    """Colour and dashes of a row's line."""
+    return {"color": row.colour, "linestyle": (0, row.dash) if row.dash else "solid"}
 
 
-def legend(figure: Figure, rows: Iterable[Row], *, marker: bool = False) -> None:
-    """One legend of rows above all panels: lines as in `dash`, or markers."""
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=row.colour,
-            label=row.label,
-            linestyle="none" if marker else dash(row),
-            linewidth=2.5,
-            marker="o" if marker else "",
-        )
-        for row in rows
-    ]
-    figure.legend(handles=handles, loc="outside upper left", ncols=4)
+def marks(row: Row) -> dict[str, Any]:
+    """Colour and shape of a row's marks; those of 32-bit rows are hollow."""
+    face = row.colour if row.binary else "white"
+    return {"color": row.colour, "marker": row.marker, "markerfacecolor": face}
+
+
+def handle(label: str, **look: Any) -> Artist:
+    """An entry of a legend that looks like the lines drawn with `look`."""
+    return Line2D([], [], label=label, **look)
+
+
+def legend(figure: Figure, handles: Sequence[Artist], columns: int = 3) -> None:
+    """One legend above all panels."""
+    figure.legend(handles=list(handles), loc="outside upper left", ncols=columns, handlelength=3.2)
+
+
+def whole_epochs(axes: Axes) -> None:
+    """Label the x axis as epochs, at whole numbers."""
+    axes.set_xlabel("Epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def log_scale(axes: Axes, ticks: Sequence[float] | None = None) -> None:
+    """Make the y axis logarithmic, with plain numbers at `ticks`, by default at 1, 2 and 5.
+
+    Call it when everything is drawn: wide ranges are labelled at powers of ten only.
+    """
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    steps = (1, 2, 5) if high / low < 200 else (1,)
+    places = ticks or [step * 10.0**decade for decade in decades for step in steps]
+    axes.yaxis.set_major_locator(FixedLocator(list(places)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    plain_numbers(axes.yaxis)
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Label an axis with numbers such as 0.05 and 1e-06."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

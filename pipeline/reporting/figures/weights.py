@@ -1,142 +1,207 @@
 """Figures of weights: histograms, kurtosis, and statistics of each layer."""
 
+from typing import Any
+
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pipeline.reporting.figures.style import WIDTH, legend, panels
-from pipeline.reporting.layers import layer_means
-from pipeline.reporting.results import Cell, Results
-
-STUDENTS = ("complete", "binary-kurtosis", "binary-mimicking", "binary-distillation", "binary")
-"""The first of these that was run stands for the student."""
-STROKES = {"full-precision": (True, 0.3, 0.0), "kurtosis": (False, 0.5, 2.6)}
-"""Whether a histogram is filled, its opacity and width of line; a student's is a thin line."""
-STATISTICS = (
-    ("near_zero_share", "Weights within 10 % of zero, %", 100),
-    ("binarization_error", "Binarization error", 1),
-    ("teacher_distance", "Distance to the teacher's distribution", 1),
+from pipeline.reporting.figures.style import (
+    INK,
+    WIDTH,
+    handle,
+    legend,
+    log_scale,
+    marks,
+    panels,
+    stroke,
+    whole_epochs,
 )
+from pipeline.reporting.layers import layers_by_seed
+from pipeline.reporting.results import Cell, Histogram, Results
+from pipeline.reporting.rows import row_named
+
+WITH_KURTOSIS = ("complete", "binary-kurtosis")
+WITHOUT_KURTOSIS = ("binary", "binary-mimicking", "binary-distillation")
+"""The first of each that was run stands for the students with and without the kurtosis loss."""
+STATISTICS = (
+    ("near_zero_share", "Weights within\n10 % of zero, %", 100),
+    ("binarization_error", "Binarization error", 1),
+)
+DISTANCES = (
+    ("teacher_distance_relative", "Squared distance to teacher\n/ teacher's variance (log scale)"),
+    ("teacher_distance", "Squared distance to\nthe teacher (log scale)"),
+)
+"""The first that any layer has is drawn."""
+KURTOSIS_TICKS = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 7, 10, 20, 50, 100, 200)
+FILL = "#d9d9d9"
+REFERENCE: dict[str, Any] = {"color": "#aaaaaa", "lw": 1.0}
 
 
 def histogram_cells(results: Results, network: str) -> list[Cell]:
-    """First seed of teacher, kurtosis-tuned teacher and student, those that were run."""
-    students = [cells[0] for row in STUDENTS if (cells := results.seeds(network, row))]
-    teachers = [results.seeds(network, row)[:1] for row in ("full-precision", "kurtosis")]
-    return [*teachers[0], *teachers[1], *students[:1]]
+    """First seed of teacher, tuned teacher, and student without and with the kurtosis loss."""
+    candidates = (("full-precision",), ("kurtosis",), WITHOUT_KURTOSIS, WITH_KURTOSIS)
+    found = (
+        [cells[0] for row in rows if (cells := results.seeds(network, row))] for rows in candidates
+    )
+    return [cells[0] for cells in found if cells]
 
 
 def weight_histograms(results: Results, network: str) -> Figure:
-    """Standardised weights of each layer; the numbers are the kurtosis of each row."""
+    """Standardised weights of each layer, beside a uniform and a two-point distribution."""
     cells = histogram_cells(results, network)
-    names = [layer.name for layer in cells[0].details.layers]
-    columns = 6
-    figure, grid = panels(len(names), columns=columns, height=1.5)
-    for index, (axes, name) in enumerate(zip(grid, names, strict=True)):
-        for line, cell in enumerate(cells):
-            edges = np.array(cell.details.histogram.edges)
-            counts = np.array(cell.details.histogram.counts[name])
-            density = counts / counts.sum() / np.diff(edges)
-            filled, alpha, width = STROKES.get(cell.row.name, (False, 1.0, 1.1))
-            axes.stairs(density, edges, color=cell.row.colour, fill=filled, alpha=alpha, lw=width)
-            kurtosis = {layer.name: layer.kurtosis for layer in cell.details.layers}[name]
-            axes.annotate(
-                f"{kurtosis:.2f}",
-                (1, 1 - 0.14 * line),
-                xycoords="axes fraction",
-                ha="right",
-                va="top",
-                color=cell.row.colour,
-                fontsize=8,
-            )
-        axes.set_title(name, fontsize=8.5)
+    layers = cells[0].details.layers
+    figure, grid = panels(len(layers), columns=4, height=1.55, shared=True)
+    edge = 3**0.5
+    for index, (axes, layer) in enumerate(zip(grid, layers, strict=True)):
+        uniform = ([-edge, -edge, edge, edge], [0, 0.5 / edge, 0.5 / edge, 0])
+        axes.plot(*uniform, linestyle=(0, (1, 1)), **REFERENCE)
+        axes.vlines([-1, 1], 0, 0.62, **REFERENCE)
+        for cell in cells:
+            density, edges = density_of(cell.details.histogram, layer.name, layer.elements)
+            if cell.row.name == "full-precision":
+                axes.stairs(density, edges, fill=True, color=FILL, zorder=1)
+            else:
+                axes.stairs(density, edges, zorder=2, **_outline(cell))
+        axes.set_title(layer.name, fontsize=9)
         axes.set_xticks([-2, 0, 2])
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(labelbottom=index + columns >= len(names))
-    legend(figure, (cell.row for cell in cells), marker=True)
+        axes.grid(visible=False)
+        if index % 4 == 0:
+            axes.set_ylabel("Density", fontsize=9)
+    figure.supxlabel("Weight / standard deviation of the layer", fontsize=10)
+    handles = [
+        handle(cell.row.label, color=FILL, lw=8)
+        if cell.row.name == "full-precision"
+        else handle(cell.row.label, **_outline(cell))
+        for cell in cells
+    ]
+    handles += [
+        handle("reference: uniform", linestyle=(0, (1, 1)), **REFERENCE),
+        handle("reference: two points", marker="|", linestyle="none", ms=11, **REFERENCE),
+    ]
+    legend(figure, handles)
     return figure
 
 
+def _outline(cell: Cell) -> dict[str, Any]:
+    """A line for a student; a wide, faint one for the tuned teacher, which students lie upon."""
+    if cell.row.binary:
+        return {"lw": 1.3, **stroke(cell.row)}
+    return {"lw": 3.5, "alpha": 0.4, "color": cell.row.colour}
+
+
+def density_of(histogram: Histogram, layer: str, elements: int) -> tuple[np.ndarray, np.ndarray]:
+    """Density and edges of a layer's histogram, without the outer bins, which hold all beyond.
+
+    Small layers have fewer bins: neighbours are put together where the layer has fewer than
+    100,000 weights.
+    """
+    counts, edges = np.array(histogram.counts[layer]), np.array(histogram.edges)
+    joined = 3 if elements < 10_000 else 2 if elements < 100_000 else 1
+    if len(counts) % joined == 0:
+        counts, edges = counts.reshape(-1, joined).sum(axis=1), edges[::joined]
+    density = counts / counts.sum() / np.diff(edges)
+    return density[1:-1], edges[1:-1]
+
+
 def kurtosis_by_layer(results: Results, network: str) -> Figure:
-    """Kurtosis of each layer, mean over the seeds, against its target (black)."""
-    figure = Figure(figsize=(WIDTH, 4.2))
+    """Kurtosis of each layer, mean and range over the seeds, against its target (black)."""
+    figure = Figure(figsize=(WIDTH, 4.6))
     axes = figure.subplots()
-    names = _draw_by_layer(axes, results, network, "kurtosis", 1)
-    for means in layer_means(results, network):
-        if means.target is not None:
-            x = names.index(means.layer)
-            axes.hlines(means.target, x - 0.42, x + 0.42, color="black", lw=1.5, zorder=1)
-    _scale_kurtosis(axes)
-    axes.set_ylabel("Kurtosis")
-    legend(figure, (row for row, cells in results.rows(network) if cells), marker=True)
+    found = layers_by_seed(results, network)
+    names = _draw_by_layer(axes, found, "kurtosis", 1)
+    targets = found.dropna(subset="target").drop_duplicates(["layer", "target"])
+    x = targets["layer"].map(names.index).astype(float)
+    axes.hlines(targets["target"], x - 0.45, x + 0.45, color="black", lw=1.5, zorder=1)
+    log_scale(axes, KURTOSIS_TICKS)
+    axes.set_ylabel("Kurtosis (log scale)")
+    legend(figure, [*_mark_handles(found), handle("target", color="black", lw=1.5)])
     return figure
 
 
 def kurtosis_over_epochs(results: Results, network: str) -> Figure:
     """Kurtosis of every layer over the epochs, first seed of each row; early layers are dark."""
-    shown = [cells[0] for _, cells in results.rows(network) if cells]
-    figure, grid = panels(len(shown), columns=4, height=2.2)
-    for axes, cell in zip(grid, shown, strict=True):
-        names = list(dict.fromkeys(cell.kurtosis["layer"]))
-        colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(names)))
-        for name, colour in zip(names, colours, strict=True):
-            layer = cell.kurtosis[cell.kurtosis["layer"] == name]
-            axes.plot(layer["epoch"], layer["kurtosis"], color=colour, lw=1)
+    shown = [cells[0] for _, cells in results.run_rows(network)]
+    figure, grid = panels(len(shown), columns=3, height=2.2, shared=True)
+    names = list(dict.fromkeys(shown[0].kurtosis["layer"]))
+    colours = matplotlib.colormaps["viridis"].resampled(len(names))
+    for index, (axes, cell) in enumerate(zip(grid, shown, strict=True)):
+        for name, layer in cell.kurtosis.groupby("layer", sort=False):
+            place = names.index(name) if name in names else 0
+            axes.plot(layer["epoch"], layer["kurtosis"], color=colours(place), lw=1.1)
         for target in sorted(set(cell.kurtosis["target"].dropna())):
             axes.axhline(target, color="black", lw=1.2, linestyle="dashed")
-        axes.set_title(cell.row.label, color=cell.row.colour)
-        axes.set_xlabel("Epoch")
-        _scale_kurtosis(axes)
-    limits = np.array([axes.get_ylim() for axes in grid])
-    for axes in grid:
-        axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
+        axes.set_title(cell.row.label)
+        if index >= len(shown) - 3:
+            whole_epochs(axes)
+        if index % 3 == 0:
+            axes.set_ylabel("Kurtosis (log scale)")
+    log_scale(grid[0], KURTOSIS_TICKS)
+    norm = BoundaryNorm(np.arange(len(names) + 1) + 0.5, len(names))
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=figure.axes, shrink=0.7, pad=0.02)
+    bar.ax.minorticks_off()
+    bar.set_ticks([1, len(names)], labels=[f"first\n{names[0]}", f"last\n{names[-1]}"])
+    legend(figure, [handle("target", color="black", lw=1.2, linestyle="dashed")])
     return figure
 
 
 def layer_statistics(results: Results, network: str) -> Figure:
     """Near-zero share, binarization error and teacher distance of each layer."""
-    figure = Figure(figsize=(WIDTH, 7.5))
-    grid = figure.subplots(len(STATISTICS), 1, sharex=True)
-    for axes, (key, title, factor) in zip(grid, STATISTICS, strict=True):
-        _draw_by_layer(axes, results, network, key, factor)
-        axes.set_title(title)
-        if key != "teacher_distance":
-            axes.set_ylim(bottom=0)
-        elif any(line.get_xdata().size for line in axes.lines):  # else nothing has a logarithm
-            axes.set_yscale("log")
-        axes.tick_params(labelbottom=axes is grid[-1])
-    legend(figure, (row for row, cells in results.rows(network) if cells), marker=True)
+    found = layers_by_seed(results, network)
+    figure = Figure(figsize=(WIDTH, 8.4))
+    grid = figure.subplots(len(STATISTICS) + 1, 1, sharex=True)
+    for axes, (key, title, factor) in zip(grid[:-1], STATISTICS, strict=True):
+        _draw_by_layer(axes, found, key, factor)
+        axes.set_ylabel(title)
+    key, title = next((each for each in DISTANCES if found[each[0]].notna().any()), DISTANCES[-1])
+    _draw_by_layer(grid[-1], found[found[key] > 0], key, 1, list(found["layer"].unique()))
+    if (found[key] > 0).any():
+        log_scale(grid[-1])
+    grid[-1].set_ylabel(title)
+    for axes in grid[:-1]:
+        axes.tick_params(labelbottom=False)
+    legend(figure, _mark_handles(found))
     return figure
 
 
+def _mark_handles(found: pd.DataFrame) -> list:
+    return [
+        handle(row_named(row).label, linestyle="none", **marks(row_named(row)))
+        for row in found["row"].unique()
+    ]
+
+
 def _draw_by_layer(
-    axes: Axes, results: Results, network: str, key: str, factor: float
+    axes: Axes, found: pd.DataFrame, key: str, factor: float, names: list[str] | None = None
 ) -> list[str]:
-    """Draw one statistic of each layer, rows side by side; the layers from left to right."""
-    found = layer_means(results, network)
-    names = list(dict.fromkeys(means.layer for means in found))
-    rows = list(dict.fromkeys(means.row for means in found))
+    """Draw one statistic of each layer, rows side by side, a line from least to greatest seed.
+
+    Layers stand from left to right; what their names begin with, such as layer1, is told once.
+    """
+    names = names or list(found["layer"].unique())
+    rows = list(found["row"].unique())
     for place, row in enumerate(rows):
+        by_layer = (factor * found[found["row"] == row].set_index("layer")[key]).dropna()
+        grouped = by_layer.groupby(level=0, sort=False)
         shift = 0.7 * (place - (len(rows) - 1) / 2) / len(rows)
-        points = [
-            (names.index(means.layer) + shift, factor * value)
-            for means in found
-            if means.row == row and (value := getattr(means, key))
-        ]
-        x, y = zip(*points, strict=True) if points else ((), ())
-        axes.plot(x, y, "o", color=row.colour, ms=4.5, mfc=row.colour if row.binary else "white")
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        x = [names.index(layer) + shift for layer in grouped.groups]
+        axes.vlines(x, grouped.min(), grouped.max(), color=row_named(row).colour, lw=1.2)
+        axes.plot(x, grouped.mean(), linestyle="none", ms=5, **marks(row_named(row)))
+    stages = [name.partition(".")[0] for name in names]
+    starts = [index for index, stage in enumerate(stages) if stage not in stages[:index]]
+    nested = len(starts) < len(names)
+    labels = [name.partition(".")[2] or name for name in names] if nested else names
+    axes.set_xticks(range(len(names)), labels, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.grid(axis="x", visible=False)
+    for start in starts if nested else []:
+        if start:
+            axes.axvline(start - 0.5, color="#cccccc", lw=0.8)
+        axes.annotate(
+            stages[start], (start - 0.4, 1.01), xycoords=("data", "axes fraction"), color=INK
+        )
     return names
-
-
-def _scale_kurtosis(axes: Axes) -> None:
-    """Logarithmic, from the least kurtosis there is, with numbers people look for."""
-    axes.set_yscale("log")
-    axes.set_ylim(0.95, max(3.3, axes.get_ylim()[1]))
-    axes.yaxis.set_major_locator(FixedLocator([1, 1.4, 1.8, 3, 5, 10, 20, 50, 100, 200]))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
