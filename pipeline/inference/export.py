@@ -1,0 +1,81 @@
+"""From a trained network to an export: a folder that needs neither torch nor the trained one."""
+
+from pathlib import Path
+
+import openvino as ov
+
+from pipeline.artifacts import atomic_folder, sha256
+from pipeline.data.prepared import Manifest as DataManifest
+from pipeline.data.prepared import StreamedManifest, load_manifest
+from pipeline.errors import UserError
+from pipeline.evaluation.cost import REAL_BITS, storage_bits
+from pipeline.inference.graph import translate
+from pipeline.inference.manifest import (
+    MANIFEST,
+    MODEL,
+    VERSION,
+    WEIGHTS,
+    Manifest,
+    write_manifest,
+)
+from pipeline.models.architecture import Architecture
+from pipeline.models.saved import load_trained
+
+
+def export(model: Path, data: Path, out: Path) -> Manifest:
+    """Export the best epoch of a trained network; `out` is replaced as a whole.
+
+    Equal networks give equal bytes.
+
+    Args:
+        model: Folder of the trained network.
+        data: Prepared data that it was trained on, of which the manifest alone is read.
+        out: Folder to write: export.json, model.xml and model.bin.
+
+    Raises:
+        UserError: a file is missing or damaged, network and data do not fit together, or the
+            network has a layer that cannot be exported.
+    """
+    network, description = load_trained(model, "best")
+    architecture = description.architecture
+    images = load_manifest(data)
+    _check_data(model, architecture, data, images)
+    shape = (images.channels, images.image_size, images.image_size)
+    translated = translate(network, shape, images.mean, images.std)
+    with atomic_folder(out, MANIFEST) as built:
+        built.mkdir()
+        ov.serialize(translated.model, built / MODEL, built / WEIGHTS)
+        manifest = Manifest(
+            version=VERSION,
+            architecture=architecture.model_dump(mode="json"),
+            row=description.row,
+            seed=description.seed,
+            weights_sha256=sha256(model / "best.safetensors"),
+            revision=str(description.provenance.get("revision")),
+            debug=description.debug,
+            data=description.params["data"],
+            origin=images.origin,
+            classes=images.classes,
+            channels=images.channels,
+            image_size=images.image_size,
+            resize=images.streaming.resize if isinstance(images, StreamedManifest) else None,
+            mean=images.mean,
+            std=images.std,
+            binary_convolutions=translated.binary_convolutions,
+            counted_bits=storage_bits(network) - REAL_BITS * translated.folded_scales,
+            files={name: sha256(built / name) for name in (MODEL, WEIGHTS)},
+        )
+        write_manifest(built, manifest)
+    return manifest
+
+
+def _check_data(model: Path, architecture: Architecture, data: Path, images: DataManifest) -> None:
+    wanted = {
+        "classes": len(images.classes),
+        "channels": images.channels,
+        "image_size": images.image_size,
+    }
+    for key, value in wanted.items():
+        found = getattr(architecture, key)
+        if found != value:
+            raise UserError(f"--model {model}: its {key} is {found}, that of {data} is {value}")
