@@ -1,1 +1,1 @@
-"""Commands for maintainers."""
+"""Commands for maintainers: what the Makefile calls."""

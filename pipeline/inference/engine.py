@@ -47,30 +47,43 @@ class ExportedNetwork:
         return np.concatenate(parts)
 
     def compiled(self, batch: int) -> Any:
-        """The `openvino.CompiledModel` for batches of this size, compiled once, in float32.
-
-        By default OpenVINO computes in bfloat16 where the processor can, which would turn signs.
-        """
+        """The `openvino.CompiledModel` for batches of this size, compiled once."""
         if batch not in self._compiled:
             size = self.manifest.image_size
             self._model.reshape([batch, self.manifest.channels, size, size])
-            options = {
-                "INFERENCE_PRECISION_HINT": "f32",
-                "INFERENCE_NUM_THREADS": self._threads,
-                "PERFORMANCE_HINT": "LATENCY",
-            }
+            options = compile_options(self._threads)
             self._compiled[batch] = self._engine.compile_model(self._model, "CPU", options)
         return self._compiled[batch]
 
-    def xnor_convolutions(self) -> int:
-        """Binary convolutions that the graph in execution computes by XNOR and popcount."""
-        layers = [node.get_rt_info() for node in self.compiled(1).get_runtime_model().get_ops()]
-        kernels = [
-            layer["primitiveType"].value
-            for layer in layers
-            if layer["layerType"].value == "BinaryConvolution"
-        ]
-        return sum(name.startswith("jit_") and name.endswith("_u1") for name in kernels)
+
+def compile_options(threads: int) -> dict[str, Any]:
+    """How OpenVINO is to compute: in float32, and fast for one batch at a time.
+
+    By default it computes in bfloat16 where the processor can, which would turn signs.
+
+    Args:
+        threads: How many; 0 leaves it to OpenVINO.
+    """
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+
+def xnor_convolutions(compiled: Any) -> int:
+    """Binary convolutions that a graph in execution computes by XNOR and popcount.
+
+    Args:
+        compiled: An `openvino.CompiledModel`.
+    """
+    layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kernels = [
+        layer["primitiveType"].value
+        for layer in layers
+        if layer["layerType"].value == "BinaryConvolution"
+    ]
+    return sum(kernel.startswith("jit_") and kernel.endswith("_u1") for kernel in kernels)
 
 
 def load_export(folder: Path, *, threads: int = 0) -> ExportedNetwork:

@@ -27,7 +27,9 @@ from pipeline.models.react import ChannelShift, RPReLU
 
 SMALLEST = np.finfo(np.float32).tiny
 """Numbers nearer to zero are subnormal, and some processors are set to take those for zero."""
-LARGEST = np.finfo(np.float32).max
+LARGEST = np.float32(2**100)
+"""Above all numbers that a network computes, and far enough from infinity that the engine may move
+a factor from one side of a comparison to the other."""
 
 _TRANSLATIONS: dict[Any, Callable[..., "Value"]] = {}
 """By layer type, function, or name of a tensor's method."""
@@ -79,12 +81,11 @@ def translate(
     translator = _Translator(network, _normalized(pixels, mean, std))
     for node in _Tracer().trace(network).nodes:
         translator.add(node)
-    result = ops.result(translator.output)
+    result = ops.result(translator.output, name="logits")
     model = ov.Model([result], [pixels], "network")
     for index, node in enumerate(model.get_ordered_ops()):  # else names count across models
         node.set_friendly_name(f"{node.get_type_name()}_{index}")
     pixels.output(0).set_names({"pixels"})
-    result.input(0).get_source_output().set_names({"logits"})
     model.validate_nodes_and_infer_types()
     return Translated(model, translator.binary_convolutions, translator.folded_scales)
 
