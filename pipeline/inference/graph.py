@@ -87,7 +87,7 @@ def translate(
         node.set_friendly_name(f"{node.get_type_name()}_{index}")
     pixels.output(0).set_names({"pixels"})
     model.validate_nodes_and_infer_types()
-    return Translated(model, translator.binary_convolutions, translator.folded_scales)
+    return Translated(model, translator.binary_convolutions, sum(translator.folded.values()))
 
 
 class _Tracer(fx.Tracer):
@@ -110,7 +110,7 @@ class _Translator:
 
     def __init__(self, network: nn.Module, images: ov.Node) -> None:
         self.binary_convolutions = 0
-        self.folded_scales = 0
+        self.folded: dict[int, int] = {}
         self._binarizes = any(isinstance(layer, BinaryConv2d) for layer in network.modules())
         self._network = network
         self._images = images
@@ -173,7 +173,7 @@ class _Translator:
         node = x.node
         if x.scale is not None and np.isin(np.frexp(x.scale)[0], (0, 0.5)).all():
             factor = factor * x.scale
-            self.folded_scales += len(x.scale)
+            self._fold(x.scale)
         else:
             node = _scaled(x)
         if self._binarizes:
@@ -201,11 +201,15 @@ class _Translator:
         value = self._values[node]
         if value.scale is not None:
             factor = factor * value.scale
-            self.folded_scales += channels
+            self._fold(value.scale)
         threshold, falling = _thresholds(factor, offset)
         limit = _per_channel(threshold[:1] if (threshold == threshold[0]).all() else threshold)
         zero, one = (_per_channel(np.array([bit])) for bit in (0, 1))
         return ops.fake_quantize(value.node, limit, limit, zero, one, levels=2), falling
+
+    def _fold(self, scale: np.ndarray) -> None:
+        """Note a scale, once: a batch norm is translated also where a threshold replaces it."""
+        self.folded[id(scale)] = len(scale)
 
     def _is_hardtanh(self, node: fx.Node) -> bool:
         """With limits on both sides of zero, so that it keeps the sign."""

@@ -13,6 +13,15 @@ from tests.models.test_binary import binarization
 from tests.models.test_networks import architecture
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The networks are small: on a busy machine threads wait for each other most of the time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def trained_network(described: Architecture) -> nn.Module:
     """Random weights, and what training changes: batch norms, shifts and slopes of any sign."""
     torch.manual_seed(5)
