@@ -3,6 +3,7 @@
 reads   MODEL (its best epoch) and the manifest of the prepared data
 writes  OUT/model.xml and model.bin: the network, pixels (uint8) in, logits out, 1-bit weights
         packed and computed by XNOR and popcount
+        OUT/README.md: how to use it
         OUT/export.json: classes, image size, mean and std, where the network came from, checksums
 """
 

@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from pipeline.artifacts import read_json
 from pipeline.data import cifar10
@@ -93,7 +94,11 @@ def _check(folder: Path, results: Path) -> str:
 
 def _data(manifest: Manifest) -> str:
     """The section `data` of the params, as JSON, if its images are here to be read again."""
-    data = Data.model_validate(manifest.data)
+    try:
+        data = Data.model_validate(manifest.data)
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"{MANIFEST}: data.{key}: {error.errors()[0]['msg']}") from error
     if manifest.resize is not None:
         raise NotHereError("its images are streamed; the stage evaluate judges it")
     if data.source == "cifar10":  # would be downloaded

@@ -14,6 +14,7 @@ MANIFEST = "export.json"
 """The file that every export has."""
 MODEL, WEIGHTS = "model.xml", "model.bin"
 """OpenVINO's own format: the graph, and its constants one after the other."""
+README = "README.md"
 VERSION = 1
 
 
@@ -93,7 +94,7 @@ def read_manifest(folder: Path) -> Manifest:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {key}: {first['msg']}") from None
-    for name in (MODEL, WEIGHTS):
+    for name in (MODEL, WEIGHTS, README):
         _check_file(folder / name, manifest.files.get(name))
     return manifest
 

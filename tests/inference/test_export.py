@@ -13,7 +13,14 @@ from pipeline.data.prepared import load_manifest
 from pipeline.errors import UserError
 from pipeline.inference.engine import load_export, predict
 from pipeline.inference.export import export
-from pipeline.inference.manifest import MANIFEST, MODEL, WEIGHTS, read_manifest, write_manifest
+from pipeline.inference.manifest import (
+    MANIFEST,
+    MODEL,
+    README,
+    WEIGHTS,
+    read_manifest,
+    write_manifest,
+)
 from pipeline.models.saved import load_trained
 from tests.conftest import run_stage
 from tests.inference.conftest import save_network
@@ -50,7 +57,7 @@ def test_the_stage_writes_the_same_bytes_again(exported, model, tiny_digits, tmp
     again = tmp_path / "again"
     run_stage("export", "--data", tiny_digits, "--model", model, "--out", again, cwd=tmp_path)
 
-    names = [MANIFEST, WEIGHTS, MODEL]
+    names = [MANIFEST, WEIGHTS, MODEL, README]
     assert sorted(path.name for path in again.iterdir()) == sorted(names)
     assert [sha256(again / name) for name in names] == [sha256(exported / name) for name in names]
 
@@ -79,7 +86,7 @@ def test_nothing_imports_torch(exported, tmp_path) -> None:
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("name", [MODEL, WEIGHTS])
+@pytest.mark.parametrize("name", [MODEL, WEIGHTS, README])
 def test_a_flipped_bit(exported, name) -> None:
     content = bytearray((exported / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -177,3 +184,15 @@ def test_probabilities(exported, tmp_path) -> None:
 def _image(folder):
     Image.linear_gradient("L").save(folder / "image.png")
     return folder / "image.png"
+
+
+def test_the_readme_works_for_who_has_nothing_else(exported) -> None:
+    image = _image(exported)
+    code = (exported / README).read_text().split("```python")[1].split("```")[0]
+
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=exported, capture_output=True, text=True, check=True
+    )
+
+    probabilities = predict(load_export(exported), [image])
+    assert result.stdout == f"{probabilities[0].argmax()}\n"

@@ -5,6 +5,7 @@ import openvino as ov
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from pipeline.data.normalization import Normalization
 from pipeline.errors import UserError
@@ -164,3 +165,17 @@ def test_a_layer_without_translation() -> None:
     message = r"^Sequential: GELU cannot be exported \(_1\)$"
     with pytest.raises(UserError, match=message):
         translate(nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()), (3, 8, 8), MEAN, STD)
+
+
+class _Functional(nn.Module):
+    """What networks may call as functions where those here have layers."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        out = F.relu(F.hardtanh(images, -0.5, 2.0), inplace=True)
+        return torch.flatten(F.max_pool2d(out, 3, stride=2, padding=1) + out[:, :, ::2, ::2], 1)
+
+
+def test_functions() -> None:
+    pixels = random_pixels(2, 3, 9)
+    found, _, _ = in_engine(_Functional(), pixels)
+    assert np.array_equal(found, in_torch(_Functional(), pixels))
