@@ -167,11 +167,14 @@ def test_no_two_tables_write_the_same_folder():
 
 
 def test_the_whole_tables_hold_every_row_for_three_seeds():
-    rows, controls = 9, 1 + 1  # of these rows; prepare and report
-    names = {table.parent.name: len(list(stages_of(table))) for table in TABLES}
-    assert names["cifar10-full"] == 2 * rows * 2 * 3 + controls
-    assert names["cifar10-vgg-full"] == 2 * rows * 1 * 3 + controls
-    students, teachers = 6, 3
-    steps = 2
-    expected = (steps + 1) * students * 2 * 3 + 2 * (2 * teachers * 3) + controls
-    assert names["imagenet"] == expected
+    found = {table.parent.name: len(list(stages_of(table))) for table in TABLES}
+    seeds, rows, prepare_and_report = 3, 9, 2
+    trained_evaluated_exported = 3
+    of_a_network = trained_evaluated_exported * rows * seeds
+    assert found["cifar10-full"] == 2 * of_a_network + prepare_and_report
+    assert found["cifar10-vgg-full"] == of_a_network + prepare_and_report
+    students = 2 * 6 * seeds * (1 + trained_evaluated_exported)  # one step more
+    teachers = seeds * trained_evaluated_exported
+    pretrained = seeds * 2  # read and evaluated
+    tuned = 2 * 2 * seeds * 2  # with the kurtosis loss and without, trained and evaluated
+    assert found["imagenet"] == students + teachers + pretrained + tuned + prepare_and_report
