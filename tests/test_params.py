@@ -40,7 +40,7 @@ def test_values_and_types_are_those_of_the_file(write_params):
     params = load_params(write_params({"kurtosis.target": "1.4 x2, 1.8", "student.momentum": 0}))
     assert params.kurtosis.target == "1.4 x2, 1.8"
     assert params.student.momentum == 0
-    assert params.student.initialize == "teacher"
+    assert params.student.initialize == "random"
     with pytest.raises(ValueError, match="frozen"):
         params.student.epochs = 3
 

@@ -1,13 +1,13 @@
 import pytest
 import torch
-from pipeline.data.resident import ResidentBatches
 from torch import nn
 
+from pipeline.distributed import World
 from pipeline.evaluation.accuracy import score
 from pipeline.evaluation.blank_maps import counted_blank_maps
-from pipeline.models.architecture import build
 from pipeline.models.binary import BinaryConv2d, convolution
-from tests.evaluation.test_accuracy import CPU, split_of
+from pipeline.models.registry import build
+from tests.evaluation.test_accuracy import CPU, batches_of
 from tests.evaluation.test_cost import BINARY, architecture
 
 
@@ -76,24 +76,15 @@ class TwoLayers(nn.Module):
 
 def test_one_pass_over_a_split_counts_each_layer_by_name_and_all_maps():
     # the single pixel of image i is i / 255: one sign each; all eight maps of the second are flat
-    batches = ResidentBatches(
-        split_of([0, 1, 0, 1, 0]),
-        [0.0],
-        [1.0],
-        batch_size=2,
-        augmentation=None,
-        shuffle=False,
-        seed=0,
-        device=torch.device("cpu"),
-    )
+    batches = batches_of([0, 1, 0, 1, 0])
     model = TwoLayers()
     with counted_blank_maps(model) as counted:
-        score(model, batches, CPU, classes=2)
+        score(model, batches, CPU, World(rank=0, size=1), classes=2)
     layers = counted.layers()
     assert list(layers) == ["first", "second"]
     assert (layers["first"].maps, layers["second"].maps) == (5, 40)
     assert (layers["first"].blank, layers["second"].blank) == (5, 40)
-    score(model, batches, CPU, classes=2)
+    score(model, batches, CPU, World(rank=0, size=1), classes=2)
     assert counted.layers() == layers  # outside of the block nothing is counted
 
 

@@ -292,8 +292,8 @@ def test_dvc_launches_by_torchrun_and_does_not_tell_it_from_one_process(tmp_path
     launch = "BDBNN_LAUNCH='torchrun --standalone --nproc-per-node=2'"
     output = clone.run("sh", "-c", f"{launch} dvc repro {cell}")
     assert len(re.findall(rf"digits/{CELL} epoch 1/2:", output)) == 1
-    description = read_json(clone.folder / TEACHER / "model.json")
-    assert description["provenance"]["processes"] == 2
+    made = read_json(clone.folder / f"results/digits/provenance/{CELL}.json")["training"]
+    assert made["processes"] == 2
     assert "torchrun" not in (clone.folder / "dvc.lock").read_text()
     assert "up to date" in clone.run("dvc", "status", cell)
 

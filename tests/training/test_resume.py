@@ -100,7 +100,7 @@ def final_files(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): sha256(path)
         for path in files
-        if path.is_file() and path.parent.name != "timing"
+        if path.is_file() and path.parent.name != "provenance"
     }
 
 

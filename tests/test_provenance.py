@@ -1,0 +1,41 @@
+import json
+
+import pytest
+import torch
+
+from pipeline.device import configure
+from pipeline.provenance import record
+from tests.training.conftest import tiny_params
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Records the bytes of one output; returns the file's content."""
+    execution = configure(tiny_params().compute, torch.device("cpu"), binary=False)
+
+    def write(stage: str, content: str, **more) -> dict:
+        output = tmp_path / "best"
+        output.write_text(content)
+        record(tmp_path, "run", stage, execution, {"best": output}, **more)
+        return json.loads((tmp_path / "provenance/run.json").read_text())
+
+    return write
+
+
+def test_the_run_that_made_the_bytes_first_is_named(written):
+    first = written("training", "weights", seconds=1.0)
+    assert written("training", "weights", seconds=2.0) == first
+    assert first["training"]["seconds"] == 1.0
+    assert first["training"].keys() >= {"revision", "packages", "cpu", "started", "finished"}
+
+
+def test_other_bytes_have_another_run(written):
+    written("training", "weights", seconds=1.0)
+    assert written("training", "other", seconds=2.0)["training"]["seconds"] == 2.0
+
+
+def test_an_evaluation_leaves_the_training_as_it_was(written):
+    first = written("training", "weights")
+    both = written("evaluation", "metrics")
+    assert both["training"] == first["training"]
+    assert both.keys() == {"training", "evaluation"}
