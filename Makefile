@@ -21,12 +21,12 @@ $(VENV)/.installed: requirements.txt
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true  # pip's own uses one core
 	@touch $@
 
-reproduce: setup ## run the digits pipeline and print its table
-	@dvc repro
+reproduce: setup ## run the digits pipeline, as dvc repro does, and print its table
+	@python -m tools.campaign digits --jobs $(JOBS)
 	@python -m tools.headline results/digits
 	@echo "report: reports/digits/report.html"
 
-table: setup ## bring tables/TABLE up to date, JOBS stages at a time (2)
+table: setup ## bring tables/TABLE up to date, JOBS stages at a time
 	@python -m tools.campaign $(TABLE) --jobs $(JOBS)
 
 check: setup ## recompute the accuracy of every network in exports/ from the test images

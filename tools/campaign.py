@@ -24,14 +24,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", help="name of a folder in tables/")
+    parser.add_argument("table", help="digits, or the name of a folder in tables/")
     parser.add_argument("--jobs", type=int, default=2, help="stages at a time (default: 2)")
     parser.add_argument("--only", nargs="*", default=[], help="these stages and what they need")
     arguments = parser.parse_args()
-    recipe = Path("tables") / arguments.table / "dvc.yaml"
-    if not recipe.is_file():
-        known = sorted(path.parent.name for path in Path("tables").glob("*/dvc.yaml"))
-        raise UserError(f"table is {arguments.table!r}: allowed are {', '.join(known)}")
+    recipes = {"digits": Path("dvc.yaml")}
+    recipes |= {path.parent.name: path for path in sorted(Path("tables").glob("*/dvc.yaml"))}
+    if arguments.table not in recipes:
+        raise UserError(f"table is {arguments.table!r}: allowed are {', '.join(recipes)}")
+    recipe = recipes[arguments.table]
     needs = dependencies(recipe, arguments.only)
     failed = Campaign(needs, arguments.jobs).run()
     if failed:
@@ -58,7 +59,8 @@ def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:
             if Path(stage.path).parent.samefile(recipe.parent)
         }
         needs = {name: {each.addressing for each in graph[stage]} for name, stage in stages.items()}
-    wanted = [f"{recipe}:{name}" for name in only] or list(needs)
+    prefix = "" if recipe == Path("dvc.yaml") else f"{recipe}:"
+    wanted = [f"{prefix}{name}" for name in only] or list(needs)
     chosen: dict[str, set[str]] = {}
     while wanted:
         name = wanted.pop()

@@ -1,0 +1,89 @@
+"""Several stages at a time, with a DVC of three stages that write a file each."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from tests.conftest import ROOT
+from tools.campaign import dependencies
+
+RECIPE = """
+stages:
+  first:
+    wdir: ../..
+    cmd: echo first > first.txt
+    outs: [first.txt]
+  second:
+    wdir: ../..
+    cmd: cat first.txt > second.txt
+    deps: [first.txt]
+    outs: [second.txt]
+  apart:
+    wdir: ../..
+    cmd: {apart}
+    outs: [apart.txt]
+"""
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    subprocess.run(["dvc", "init", "--quiet"], check=True)
+    recipe = tmp_path / "tables/small/dvc.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE.format(apart="echo apart > apart.txt"))
+    return tmp_path
+
+
+def campaign(repository: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "tools.campaign", *arguments],
+        cwd=repository,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_stage_of_a_table_is_run(repository):
+    end = campaign(repository, "small")
+    assert end.returncode == 0, end.stderr
+    assert (repository / "second.txt").read_text() == "first\n"
+    assert (repository / "apart.txt").exists()
+    assert "second" in (repository / "tables/small/dvc.lock").read_text()
+
+
+def test_a_stage_that_fails_stops_only_what_needs_it(repository):
+    recipe = repository / "tables/small/dvc.yaml"
+    recipe.write_text(recipe.read_text().replace("echo first", "cat nowhere.txt"))
+    end = campaign(repository, "small")
+    assert end.returncode == 1
+    assert end.stderr.splitlines()[-1] == (
+        "error: 2 of 3 stages failed: tables/small/dvc.yaml:first, tables/small/dvc.yaml:second"
+    )
+    assert (repository / "apart.txt").exists()
+
+
+def test_only_some_stages_and_what_they_need(repository):
+    recipe = Path("tables/small/dvc.yaml")
+    assert dependencies(recipe, ["second"]) == {
+        f"{recipe}:first": set(),
+        f"{recipe}:second": {f"{recipe}:first"},
+    }
+    with pytest.raises(UserError, match="third: no such stage"):
+        dependencies(recipe, ["third"])
+
+
+def test_an_unknown_table_is_named_with_those_there_are(repository):
+    end = campaign(repository, "large")
+    assert (end.returncode, end.stderr) == (
+        1,
+        "error: table is 'large': allowed are digits, small\n",
+    )
