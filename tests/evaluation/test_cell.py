@@ -57,7 +57,6 @@ def save(folder, params, row, losses, *, binary, seed=3, **architecture):
         validation_top1=0.5,
         debug=False,
         params=params.model_dump(mode="json"),
-        provenance={"revision": "abc"},
     )
     states = []
     for index in range(2):
