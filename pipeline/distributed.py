@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -110,6 +111,6 @@ def number_of_torchrun(name: str, default: int, lowest: int, highest: int) -> in
     text = os.environ.get(name, str(default))
     if not re.fullmatch("[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
         raise UserError(
-            f"{name} is {text!r}: torchrun sets it, to a whole number from {lowest} to {highest}"
+            f"{name} is {reprlib.repr(text)}: torchrun sets it, to a whole number from {lowest} to {highest}"
         )
     return int(text)

@@ -54,24 +54,34 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_taken(
     scratch, tmp_path, capsys, damage
 ):
     save_epochs(scratch, 3)
-    newest = tmp_path / ".scratch/digits/cell/key/epoch-0003.safetensors"
-    content = bytearray(newest.read_bytes())
+    last = tmp_path / ".scratch/digits/cell/key/epoch-0003.safetensors"
+    content = bytearray(last.read_bytes())
     if damage == "truncated":
-        newest.write_bytes(content[:-1])
+        last.write_bytes(content[:-1])
     elif damage == "altered":
         content[-1] ^= 1
-        newest.write_bytes(content)
+        last.write_bytes(content)
     elif damage == "no text":
-        newest.with_suffix(".sha256").write_bytes(b"\xff\xfe\x00")
+        last.with_suffix(".sha256").write_bytes(b"\xff\xfe\x00")
     elif damage == "no file":
-        newest.unlink()
-        newest.mkdir()
+        last.unlink()
+        last.mkdir()
     else:
-        newest.with_suffix(".sha256").unlink()
+        last.with_suffix(".sha256").unlink()
     tensors, state = newest(scratch)
     assert (tensors["w"].item(), state["epochs_done"]) == (2, 2)
     if damage != "unfinished":
         assert "epoch-0003.safetensors: is damaged" in capsys.readouterr().err
+
+
+def test_a_file_that_is_called_otherwise_is_none_of_its_checkpoints(scratch, tmp_path, capsys):
+    save_epochs(scratch, 1)
+    folder = tmp_path / ".scratch/digits/cell/key"
+    for stem in ("epoch-abc", "epoch-", "epoch-0001 copy", "epoch-\u0661\u0661\u0661\u0661"):
+        for suffix in (".sha256", ".safetensors"):
+            (folder / f"{stem}{suffix}").touch()
+    assert newest(scratch)[1] == {"epochs_done": 1}
+    assert capsys.readouterr().err == ""
 
 
 def test_a_second_run_of_the_cell_is_refused(scratch):
