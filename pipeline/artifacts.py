@@ -170,6 +170,8 @@ def reading(path: Path, kind: str, *malformed: type[Exception]) -> Iterator[None
             raise UserError(f"{path}: is no file")
         path.open("rb").close()  # a reader may not tell why it cannot
         yield
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
     except OSError as error:
@@ -215,8 +217,8 @@ def read_array(path: Path) -> np.ndarray:
     Raises:
         UserError: the file is missing, unreadable or malformed, or holds a pickle.
     """
-    malformed = (ValueError, TypeError, EOFError, OverflowError, MemoryError, RecursionError)
-    with reading(path, "a readable .npy array", *malformed), path.open("rb") as file:
+    # NumPy parses the header as Python, which can stumble over anything
+    with reading(path, "a readable .npy array", Exception), path.open("rb") as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 

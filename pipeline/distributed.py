@@ -111,6 +111,7 @@ def number_of_torchrun(name: str, default: int, lowest: int, highest: int) -> in
     text = os.environ.get(name, str(default))
     if not re.fullmatch("[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
         raise UserError(
-            f"{name} is {reprlib.repr(text)}: torchrun sets it, to a whole number from {lowest} to {highest}"
+            f"{name} is {reprlib.repr(text)}: torchrun sets it, to a whole number from {lowest} to "
+            f"{highest}"
         )
     return int(text)
