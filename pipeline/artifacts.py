@@ -4,9 +4,12 @@ import contextlib
 import glob
 import hashlib
 import json
+import math
 import os
+import secrets
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,20 +29,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` only if the block succeeds.
 
     A reader sees the old file or the whole new one, never a part, also after a power cut. What a
-    killed process left of an earlier attempt is removed.
+    killed process left of an earlier attempt is removed. The umask decides who may read it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             left.unlink(missing_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        temporary.touch(exist_ok=False)
         try:
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-            temporary.chmod(0o644)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -55,11 +56,16 @@ def check_replaceable(folder: Path, mark: str) -> None:
         mark: A file that every folder of its kind has.
 
     Raises:
-        UserError: it is a file, holds a folder, or files but no `mark`.
+        UserError: it is a file or a symbolic link, holds a folder, or files but no `mark`.
     """
-    if folder.is_file():
-        raise UserError(f"{folder}: is a file; name a folder to be written")
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    try:
+        if folder.is_symlink():
+            raise UserError(f"{folder}: is a symbolic link; name the folder it leads to")
+        if folder.is_file():
+            raise UserError(f"{folder}: is a file; name a folder to be written")
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise UserError(f"{folder}: could not be read: {error.strerror}") from error
     other = [path.name for path in found if path.is_dir()]
     if found and not (folder / mark).is_file():
         other = [path.name for path in found]
@@ -68,6 +74,20 @@ def check_replaceable(folder: Path, mark: str) -> None:
             f"{folder}: holds {other[0]}, which no stage puts there, and would be replaced whole; "
             "name another folder"
         )
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that files can be written into `folder`, which may be missing; nothing is left.
+
+    Raises:
+        UserError: they cannot.
+    """
+    try:
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: could not be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -136,35 +156,83 @@ def write_tensors(path: Path, tensors: "dict[str, torch.Tensor]") -> None:
     )
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; a missing or malformed file is a UserError that names it."""
+@contextlib.contextmanager
+def reading(path: Path, kind: str, *malformed: type[Exception]) -> Iterator[None]:
+    """Around what reads `path`: what goes wrong is a UserError that names the file.
+
+    Args:
+        path: To be read.
+        kind: What it has to be, such as "valid JSON".
+        malformed: What the reader raises if it is not.
+    """
     try:
-        return json.loads(path.read_text())
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: is no file")
+        path.open("rb").close()  # a reader may not tell why it cannot
+        yield
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid JSON ({error})") from error
+    except OSError as error:
+        raise UserError(f"{path}: could not be read: {error.strerror or error}") from error
+    except malformed as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: is not {kind} ({reason})") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON as `write_json` writes it: numbers are finite, and no key is given twice.
+
+    Raises:
+        UserError: the file is missing, unreadable or malformed, also by its depth.
+    """
+    with reading(path, "valid JSON", ValueError, RecursionError):
+        return json.loads(
+            path.read_bytes().decode(),
+            parse_constant=_finite,
+            parse_float=_finite,
+            object_pairs_hook=_unique,
+        )
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{name!r} is given twice")
+    return content
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Read .npy; a missing or malformed file is a UserError that names it."""
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path}: is not a readable .npy array ({error})") from error
+    """Read .npy.
+
+    Raises:
+        UserError: the file is missing, unreadable or malformed, or holds a pickle.
+    """
+    # NumPy parses the header as Python, which can stumble over anything
+    with reading(path, "a readable .npy array", Exception), path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
-    """Read safetensors onto the CPU; a missing or malformed file is a UserError that names it."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except SafetensorError as error:
-        raise UserError(f"{path}: is not a readable safetensors file ({error})") from error
+    """Read safetensors onto the CPU.
+
+    Raises:
+        UserError: the file is missing, unreadable or malformed.
+    """
+    with (
+        reading(path, "a readable safetensors file", SafetensorError),
+        safe_open(path, framework="pt") as file,
+    ):
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def sha256(path: Path) -> str:

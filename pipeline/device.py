@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from pipeline.distributed import LARGEST_WORLD, number_of_torchrun
 from pipeline.errors import UserError
 from pipeline.params import Compute
 
@@ -52,18 +53,20 @@ class Execution:
 
 
 @contextlib.contextmanager
-def within_gpu_memory(what: str, advice: str) -> Iterator[None]:
-    """Turn GPU out-of-memory errors, also those before torch allocates, into one line.
+def within_memory(what: str, advice: str) -> Iterator[None]:
+    """Turn out-of-memory errors of GPU and CPU, also those before torch allocates, into one line.
 
     Raises:
-        UserError: the GPU is out of memory; `what` names the work, `advice` what to change.
+        UserError: there is not enough memory; `what` names the work, `advice` what to change.
     """
     try:
         yield
-    except (torch.cuda.OutOfMemoryError, torch.AcceleratorError) as error:
-        if "out of memory" not in str(error):
-            raise
-        raise UserError(f"{what}: out of GPU memory; {advice}") from None
+    except RuntimeError as error:
+        if "out of memory" in str(error):
+            raise UserError(f"{what}: out of GPU memory; {advice}") from None
+        if "DefaultCPUAllocator: " in str(error):
+            raise UserError(f"{what}: out of memory; {advice}") from None
+        raise
 
 
 def select_device() -> torch.device:
@@ -80,7 +83,7 @@ def select_device() -> torch.device:
         none = "" if count else " (no CUDA device is available)"
         raise UserError(f"BDBNN_DEVICE is {name!r}: allowed is {', '.join(allowed)}{none}")
     if name == "cuda":
-        rank = int(os.environ.get("LOCAL_RANK", "0"))
+        rank = number_of_torchrun("LOCAL_RANK", 0, 0, LARGEST_WORLD)
         if rank >= count:
             raise UserError(f"process {rank + 1} of this machine has no GPU: there are {count}")
         return torch.device("cuda", rank)

@@ -2,12 +2,20 @@
 
 import contextlib
 import os
+import re
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import nn
+
+from pipeline.errors import UserError
+
+RENDEZVOUS = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun sets beside WORLD_SIZE."""
+LARGEST_WORLD = 2**16
 
 
 @dataclass(frozen=True)
@@ -64,19 +72,46 @@ class World:
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[World]:
-    """Join the processes torchrun announced in the environment, else be the only one."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    """Join the processes torchrun announced in the environment, else be the only one.
+
+    Raises:
+        UserError: what it announced is no number or not all there.
+    """
+    size = number_of_torchrun("WORLD_SIZE", 1, 1, LARGEST_WORLD)
     if size == 1:
         yield World(rank=0, size=1)
         return
+    missing = [name for name in RENDEZVOUS if name not in os.environ]
+    if missing:
+        raise UserError(
+            f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set: start with torchrun, or "
+            "unset WORLD_SIZE"
+        )
+    number_of_torchrun("RANK", 0, 0, size - 1)
+    number_of_torchrun("MASTER_PORT", 0, 0, 2**16 - 1)
     backend = "nccl" if device.type == "cuda" else "gloo"
     store, rank, size = next(dist.rendezvous("env://"))
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # torchrun gives restarted processes the store that holds the addresses of the dead ones.
         # With several nodes the count may differ between them: see docs/clusters.md.
-        store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
+        store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield World(rank=dist.get_rank(), size=size)
     finally:
         dist.destroy_process_group()
+
+
+def number_of_torchrun(name: str, default: int, lowest: int, highest: int) -> int:
+    """The environment variable `name`, or `default` where torchrun did not set it.
+
+    Raises:
+        UserError: it is no whole number from `lowest` to `highest`.
+    """
+    text = os.environ.get(name, str(default))
+    if not re.fullmatch("[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
+        raise UserError(
+            f"{name} is {reprlib.repr(text)}: torchrun sets it, to a whole number from {lowest} to "
+            f"{highest}"
+        )
+    return int(text)

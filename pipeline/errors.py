@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+LONGEST_LINE = 4000
+"""Characters of an error that are printed; the rest is cut."""
+
 
 class UserError(Exception):
     """Bad input: the message names the key or file, what was found and what is allowed."""
@@ -16,20 +19,42 @@ class UserError(Exception):
 def run(main: Callable[[], None]) -> None:
     """Run a command; a UserError ends it with one line on stderr and exit code 1.
 
-    Ctrl-C ends it with one line too, and by its signal, so that a shell's loop ends as well.
+    So does a lack of memory. Ctrl-C ends it with one line too, and by its signal, so that a shell's
+    loop ends as well.
     """
+    if signal.getsignal(signal.SIGINT) is end_interrupted:  # from now on there is work to clean up
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
-    except UserError as error:
-        line = f"error: {error}"
+    except (UserError, MemoryError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"out of memory ({error})"
+        line = one_line(f"error: {reason}")
         _tell_torchrun(line)
         sys.stderr.write(f"{line}\n")  # at once: processes of one launcher share stderr
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.stderr.flush()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
+        end_interrupted()
+
+
+def one_line(text: str) -> str:
+    """`text` without what splits or colours a line of a terminal, cut to LONGEST_LINE characters.
+
+    Names of files and values of parameters may hold newlines and control characters: each is shown
+    as its escape sequence.
+    """
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text[:LONGEST_LINE]
+    )
+    return shown if len(text) <= LONGEST_LINE else f"{shown}... ({len(text)} characters)"
+
+
+def end_interrupted(*_: object) -> None:
+    """End this process in one line, and as the signal of Ctrl-C ends one; also its handler."""
+    sys.stderr.write("interrupted\n")
+    sys.stderr.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _tell_torchrun(line: str) -> None:

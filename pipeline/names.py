@@ -1,4 +1,4 @@
-"""Names of the networks and losses, in the order in which they are listed and shown.
+"""Names of the networks, losses and rows, in the order in which they are listed and shown.
 
 Only names, so that parsing a command line or rendering a report does not import torch.
 """
@@ -16,3 +16,20 @@ NETWORKS = {
 
 LOSSES = ("cross_entropy", "kurtosis", "distillation", "mimicking")
 """Each is also the section of params.yaml with its weight."""
+
+FINETUNED_ROWS = ("fine-tuned", "kurtosis")
+BINARY_ROWS = (
+    "binary",
+    "binary-kurtosis",
+    "binary-distillation",
+    "binary-mimicking",
+    "complete-untuned",
+    "complete",
+)
+STEP_ONE_ROWS = tuple(f"{row}-step-one" for row in BINARY_ROWS)
+"""First of two steps; they are not evaluated."""
+ROWS = ("full-precision", *FINETUNED_ROWS, *BINARY_ROWS, *STEP_ONE_ROWS)
+"""Each is part of the names of files."""
+
+FILE_NAME = r"[\w-]+"
+"""Pattern of what a file of results may be called: nothing in it leads out of its folder."""

@@ -7,6 +7,7 @@ read as DVC reads and writes it, as YAML 1.2: in 1.1, which PyYAML reads, `off` 
 
 import os
 import re
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -19,14 +20,23 @@ from pydantic import (
     model_validator,
 )
 from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import Node
 
 from pipeline.errors import UserError
 from pipeline.targets import WITHOUT_TEACHER, parse_targets
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+LARGEST_INT = 2**31 - 1
+LARGEST_SEED = 2**32 - 1
+"""Of scikit-learn, which splits with it."""
+PositiveInt = Annotated[int, Field(gt=0, le=LARGEST_INT)]
+NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+BatchSize = Annotated[int, Field(gt=0, le=2**20)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
+UnitShare = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Pixels = Annotated[int, Field(gt=0, le=2**13)]
 """Side of an image; one of 2**14 has more pixels than Pillow opens without a warning."""
@@ -49,7 +59,7 @@ class Data(Section):
     """Height and width of the prepared images."""
     validation: Share
     """Share of the training images held out, stratified, to choose the best epoch."""
-    split_seed: NonNegativeInt
+    split_seed: Seed
     limit: NonNegativeInt
     """At most this many images of each of train and test, stratified; 0 takes all."""
 
@@ -107,7 +117,7 @@ class Phase(Section):
     """The schedule of one training."""
 
     epochs: PositiveInt
-    batch_size: PositiveInt
+    batch_size: BatchSize
     """Images of a step over all processes; some less where it does not divide their number."""
     optimizer: Literal["sgd", "adam"]
     learning_rate: PositiveFloat
@@ -146,9 +156,8 @@ class Kurtosis(Section):
     @field_validator("target")
     @classmethod
     def _readable(cls, target: float | str) -> float | str:
-        for value in () if target in WITHOUT_TEACHER else parse_targets(target):
-            if value < 1:
-                raise ValueError("kurtosis is never below 1")
+        if target not in WITHOUT_TEACHER:
+            parse_targets(target)
         return target
 
 
@@ -197,7 +206,7 @@ class Compute(Section):
 class Evaluation(Section):
     """How a trained network is judged."""
 
-    bootstrap_resamples: PositiveInt
+    bootstrap_resamples: Annotated[int, Field(gt=0, le=10**7)]
     confidence: Share
     feature_map_image: NonNegativeInt
     """Index of the test image whose feature maps are drawn."""
@@ -235,6 +244,16 @@ class Params(Section):
     compute: Compute
     evaluation: Evaluation
     debug: Debug
+
+    @model_validator(mode="after")
+    def _crops_show_something(self) -> Self:
+        padding, side = self.augmentation.crop_padding, self.data.image_size
+        if padding >= side:
+            raise ValueError(
+                f"augmentation.crop_padding is {padding}: must be less than data.image_size, "
+                f"{side}, or a crop may show nothing but padding"
+            )
+        return self
 
     @model_validator(mode="after")
     def _streams(self) -> Self:
@@ -283,20 +302,50 @@ def load_params(path: Path) -> Params:
         UserError: the file is missing or no YAML mapping, or a key is unknown, missing or has a
             value that is not allowed; the message lists each on the same line.
     """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _ComposerWithoutAliases
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text())
+        content = yaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text ({error})") from error
-    except YAMLError as error:
+    except RecursionError as error:
+        raise UserError(f"{path}: is nested too deeply") from error
+    except _MALFORMED as error:
         raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: must be a mapping of sections, found {content!r}")
+        raise UserError(f"{path}: must be a mapping of sections, found {_shown(content)}")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {'; '.join(_problem(item) for item in error.errors())}") from None
+
+
+_MALFORMED = (YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+"""All but the first is what the constructors of dates, numbers and sets stumble over."""
+
+
+class _ComposerWithoutAliases(Composer):
+    """A mapping that another one is linked to would be changed with it by `dvc exp run -S`."""
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node:
+        if self.parser.check_event(AliasEvent):
+            event = self.parser.peek_event()
+            raise ComposerError(
+                None, None, f"the alias *{event.anchor}: write the value out", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+def _shown(value: Any) -> str:
+    """The value, or beginning and end of a large one."""
+    limited = reprlib.Repr()
+    limited.maxstring = limited.maxother = 200
+    try:
+        return limited.repr(value)
+    except ValueError:  # Python prints no integer of more than 4300 digits
+        return "a number of thousands of digits"
 
 
 def _problem(item: Any) -> str:
@@ -307,4 +356,4 @@ def _problem(item: Any) -> str:
         return f"{key} is missing"
     if item["type"] == "extra_forbidden":
         return f"{key} is unknown"
-    return f"{key} is {item['input']!r}: {item['msg'].removeprefix('Value error, ')}"
+    return f"{key} is {_shown(item['input'])}: {item['msg'].removeprefix('Value error, ')}"

@@ -17,6 +17,7 @@ import torch
 
 from pipeline.artifacts import read_json, sha256, write_json
 from pipeline.device import Execution
+from pipeline.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAINING_CODE = (
@@ -63,11 +64,16 @@ def record(
         execution: Device and number formats of this process.
         outputs: Files that the run wrote, by the name under which their SHA-256 is recorded.
         more: Facts about this run alone, such as the origin of weights that were read.
+
+    Raises:
+        UserError: what is there is not readable as provenance.
     """
     path = results / "provenance" / f"{run}.json"
     known = read_json(path) if path.is_file() else {}
     checksums = {name: sha256(file) for name, file in outputs.items()}
-    if known.get(stage, {}).get("outputs") == checksums:
+    if not isinstance(known, dict):
+        raise UserError(f"{path}: is no mapping; remove it")
+    if isinstance(known.get(stage), dict) and known[stage].get("outputs") == checksums:
         return
     entry = {
         **provenance(execution),

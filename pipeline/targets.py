@@ -1,5 +1,6 @@
 """The kurtosis towards which the weights of each layer are drawn, K_T."""
 
+import math
 import re
 from collections.abc import Collection, Sequence
 
@@ -26,10 +27,10 @@ def parse_targets(target: float | str) -> tuple[float, ...]:
     """Kurtosis targets in module order, from one number or "1.4 x14, 1.8 x4, 2.2".
 
     Raises:
-        ValueError: an entry is neither a number nor a number with a count.
+        ValueError: an entry is neither a number nor a number with a count, or no kurtosis.
     """
     if isinstance(target, int | float):
-        return (float(target),)
+        return (_possible(target),)
     targets: list[float] = []
     for entry in re.sub(r"\s*x\s*", "x", target.replace(",", " ")).split():
         match = re.fullmatch(r"(\d+(?:\.\d*)?)(?:x(\d{1,4}))?", entry)
@@ -38,10 +39,18 @@ def parse_targets(target: float | str) -> tuple[float, ...]:
                 f"{entry!r} is not a target such as 1.8 or 1.4 x14 "
                 f"(or as a whole: {', '.join(WITHOUT_TEACHER)})"
             )
-        targets += [float(match[1])] * int(match[2] or 1)
+        targets += [_possible(float(match[1]))] * int(match[2] or 1)
     if not targets:
         raise ValueError("no target given")
     return tuple(targets)
+
+
+def _possible(target: float) -> float:
+    if not target >= 1:
+        raise ValueError("kurtosis is never below 1")
+    if target == math.inf:
+        raise ValueError("kurtosis is finite")
+    return float(target)
 
 
 def layer_targets(

@@ -1,9 +1,12 @@
 """Options that several stages share."""
 
 import argparse
+import re
+import reprlib
 from pathlib import Path
 
 from pipeline.names import NETWORKS
+from pipeline.params import LARGEST_SEED
 
 
 def stage_parser(description: str) -> argparse.ArgumentParser:
@@ -26,18 +29,19 @@ def training_parser(description: str) -> argparse.ArgumentParser:
         help="imagenet_* are for images of ImageNet's size, torchvision_* too, in full precision "
         "only; the others for images of CIFAR's size",
     )
-    parser.add_argument("--seed", type=non_negative_int, required=True)
+    parser.add_argument("--seed", type=seed, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the trained network")
     parser.add_argument("--results", type=Path, required=True, help="folder of the curves")
     return parser
 
 
-def non_negative_int(text: str) -> int:
-    """Read an option's value.
+def seed(text: str) -> int:
+    """Read the option --seed.
 
     Raises:
-        argparse.ArgumentTypeError: it is no whole number, or below 0.
+        argparse.ArgumentTypeError: it is no whole number from 0 to LARGEST_SEED.
     """
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > LARGEST_SEED:
+        shown = reprlib.repr(text)
+        raise argparse.ArgumentTypeError(f"{shown} is no whole number from 0 to {LARGEST_SEED}")
     return int(text)

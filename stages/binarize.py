@@ -11,7 +11,7 @@ writes  OUT/model.json, best.safetensors, last.safetensors
 from pathlib import Path
 
 from pipeline.errors import run
-from pipeline.names import LOSSES
+from pipeline.names import BINARY_ROWS, LOSSES, STEP_ONE_ROWS
 from pipeline.params import load_params
 from pipeline.training.phases import TrainingPlaces, train
 from pipeline.training.plan import Plan
@@ -21,7 +21,9 @@ from stages.arguments import training_parser
 def main() -> None:
     """Entry point."""
     parser = training_parser(__doc__)
-    parser.add_argument("--row", required=True, help="name of the row")
+    parser.add_argument(
+        "--row", required=True, choices=BINARY_ROWS + STEP_ONE_ROWS, help="name of the row"
+    )
     parser.add_argument("--losses", required=True, nargs="+", choices=LOSSES)
     parser.add_argument("--teacher", type=Path, required=True, help="folder of the teacher")
     parser.add_argument(

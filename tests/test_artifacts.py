@@ -10,6 +10,8 @@ import torch
 from pipeline.artifacts import (
     atomic_folder,
     atomic_path,
+    check_replaceable,
+    check_writable,
     read_array,
     read_json,
     read_tensors,
@@ -28,6 +30,14 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+U1 = "{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}"
+
+
+def header(text):
+    """A .npy file that is nothing but its header."""
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+
+
 def killed_inside(context):
     """Enter `context` and write in it, in a process that is killed there."""
     writer = os.fork()
@@ -41,12 +51,48 @@ def killed_inside(context):
     assert os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1]) == -9
 
 
-def test_a_file_appears_whole_and_readable_by_all(tmp_path):
+def test_a_file_appears_whole(tmp_path):
     path = tmp_path / "new/folder/a.txt"
     write_text(path, "kürtosis\n")
     assert path.read_bytes() == "kürtosis\n".encode()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert names(path.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)]
+)
+def test_the_umask_decides_who_may_read_what_is_written(tmp_path, umask, file, folder):
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "a.txt", "")
+        with atomic_folder(tmp_path / "cell", "mark") as built:
+            write_text(built / "mark", "")
+    finally:
+        os.umask(before)
+    found = [tmp_path / name for name in ("a.txt", "cell/mark", "cell")]
+    modes = [0o666 & ~umask, 0o666 & ~umask, 0o777 & ~umask]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in found] == modes
+
+
+def test_a_folder_that_cannot_be_written_is_told_without_a_trace(tmp_path):
+    check_writable(tmp_path / "new/folder")
+    assert names(tmp_path) == []
+    (tmp_path / "file").touch()
+    for folder, reason in (
+        ("file/curves", "Not a directory"),
+        ("x" * 300, "File name too long"),
+        ("/proc/self/curves", "No such file or directory"),
+    ):
+        with pytest.raises(UserError, match=f": could not be written: {reason}$"):
+            check_writable(tmp_path / folder)
+
+
+def test_a_folder_to_replace_that_is_a_link_or_has_no_possible_name(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"link: is a symbolic link; name the folder it leads to$"):
+        check_replaceable(tmp_path / "link", "mark")
+    with pytest.raises(UserError, match=r"x: could not be read: File name too long$"):
+        check_replaceable(tmp_path / ("x" * 300), "mark")
 
 
 def test_a_writer_that_fails_leaves_the_old_file(tmp_path):
@@ -185,7 +231,25 @@ def test_tensors_of_any_type_and_layout_in_the_same_bytes(tmp_path):
     [
         (read_json, "a.json", b'{"a": 1'),
         (read_json, "a.json", b"\xff"),
+        (read_json, "a.json", b"[" * 100_000),
+        (read_json, "a.json", b'{"a": ' * 100_000),
+        (read_json, "a.json", b"9" * 5000),
+        (read_json, "a.json", b'{"loss": NaN}'),
+        (read_json, "a.json", b'{"loss": -Infinity}'),
+        (read_json, "a.json", b'{"loss": 1e999}'),
+        (read_json, "a.json", b'{"top1": 0.1, "top1": 0.9}'),
+        (read_json, "a.json", "\ufeff{}".encode()),
         (read_array, "a.npy", b"not numpy"),
+        (read_array, "a.npy", header("{'descr': '|u1', 'fortran_order': False}")),
+        (read_array, "a.npy", header("{'descr': '|u1', 'fortran_order': 0, 'shape': (1,)}")),
+        (read_array, "a.npy", header("{'descr': 'x', 'fortran_order': False, 'shape': (1,)}")),
+        (read_array, "a.npy", header(U1.format(shape="(-1,)"))),
+        (read_array, "a.npy", header(U1.format(shape="(10**9,)"))),
+        (read_array, "a.npy", header(U1.format(shape=f"({10**17},)"))),
+        (read_array, "a.npy", header(U1.format(shape=f"({10**40},)"))),
+        (read_array, "a.npy", header(U1.format(shape="(1,) * 100"))),
+        (read_array, "a.npy", header("(" * 5000)),
+        (read_array, "a.npy", b"PK\x03\x04" + bytes(30)),
         (read_array, "a.npy", b""),
         (read_tensors, "a.safetensors", b"short"),
         (read_tensors, "a.safetensors", b""),
@@ -199,6 +263,21 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, read, name, damaged):
     with pytest.raises(UserError, match=rf"{name}: is not (valid JSON|a readable)") as error:
         read(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("read", [read_json, read_array, read_tensors])
+def test_what_is_no_file_is_told(tmp_path, read):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").touch()
+    for name, reason in (
+        ("folder", "is no file"),
+        ("fifo", "is no file"),
+        ("file/a", "(could not be read: Not a directory|no such file)"),
+        ("x" * 300, "could not be read: File name too long"),
+    ):
+        with pytest.raises(UserError, match=f": {reason}$"):
+            read(tmp_path / name)
 
 
 def test_an_array_that_needs_a_pickle_is_refused(tmp_path):

@@ -70,6 +70,23 @@ BAD = {
         {"streaming": STREAMING | {"resize": 10**8}},
         "streaming.resize is 100000",
     ),
+    "too large a batch": ({"student.batch_size": 2**20 + 1}, "student.batch_size is 1048577: "),
+    "endless epochs": ({"student.epochs": 10**400}, "student.epochs is 100000000000000000...0000"),
+    "too large a seed": ({"data.split_seed": 2**32}, "data.split_seed is 4294967296: Input should"),
+    "too many resamples": (
+        {"evaluation.bootstrap_resamples": 10**8},
+        "bootstrap_resamples is 1000",
+    ),
+    "nothing but padding": (
+        {"augmentation.crop_padding": 8},
+        "augmentation.crop_padding is 8: must be less than data.image_size, 8",
+    ),
+    "far too much padding": (
+        {"augmentation.crop_padding": 10**20},
+        "augmentation.crop_padding is ",
+    ),
+    "a long text": ({"data.source": "x" * 10**6}, "xxx...xxx"),
+    "an endless target": ({"kurtosis.target": "9" * 400}, "kurtosis is finite"),
     "no share": ({"data.validation": 1.0}, "data.validation is 1.0: Input should be less than 1"),
     "no choice": (
         {"network.block": "resnext"},
@@ -131,6 +148,13 @@ def test_every_problem_is_named(write_params):
         assert problem in str(error.value)
 
 
+BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"a%d: &a%d [%s]\n" % (level, level, b", ".join([b"*a%d" % (level - 1)] * 9))
+    for level in range(1, 9)
+)
+"""9 ** 9 values in 600 bytes."""
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -139,6 +163,16 @@ def test_every_problem_is_named(write_params):
         (b"a: 1\na: 2\n", 'is not valid YAML .*found duplicate key "a"'),
         (b"", "must be a mapping of sections, found None"),
         (b"\xff\xfe", "is not UTF-8 text"),
+        (b"a: " + b"9" * 5000, r"is not valid YAML \(Exceeds the limit \(4300 digits\)"),
+        (b"data: 0x" + b"f" * 50_000, "data is a number of thousands of digits: Input should be"),
+        (b"a: " + b"[" * 3000, "is nested too deeply"),
+        (b"{a: " * 3000, "is nested too deeply"),
+        (b"a: !!float abc", "is not valid YAML"),
+        (b"a: 2001-99-99", "is not valid YAML .month must be in 1..12"),
+        (b"a: !!int ''", "is not valid YAML"),
+        (b"a: !!python/object:os.system {}", "could not determine a constructor"),
+        (b"a: &a {b: 1}\nc: {<<: *a}\n", r"the alias \*a: write the value out"),
+        (BOMB, r"the alias \*a0: write the value out"),
     ],
 )
 def test_a_file_that_is_no_mapping(tmp_path, content, expected):

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from pipeline.artifacts import write_json, write_tensors
+from pipeline.artifacts import check_writable, write_json, write_tensors
 from pipeline.data.loading.batches import Batches
 from pipeline.data.loading.dataset import Images, open_prepared
 from pipeline.data.loading.normalization import Normalization
 from pipeline.data.prepared import Manifest
-from pipeline.device import Execution, configure, select_device, within_gpu_memory
+from pipeline.device import Execution, configure, select_device, within_memory
 from pipeline.distributed import World
 from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import Score, bootstrap_interval, score
@@ -70,8 +70,9 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
         UserError: a file is missing or damaged, network, data and reference do not fit together,
             the network computes no finite numbers, or the device is out of memory.
     """
+    check_writable(places.results)
     model, description = load_trained(places.model, "best")
-    with within_gpu_memory(
+    with within_memory(
         f"{places.model}: {BATCH_SIZE} test images at a time",
         "free it of other processes, or compute on the CPU: BDBNN_DEVICE=cpu",
     ):
@@ -235,8 +236,10 @@ def _weights(
 ) -> dict[str, Any]:
     """Statistics and histogram of each regularized layer, as JSON."""
     layers = regularized_convolutions(model)
-    target = description.params["kurtosis"]["target"]
-    targets = layer_targets(target, list(layers), description.losses)
+    targets = {}
+    if "kurtosis" in description.losses:
+        target = description.params["kurtosis"]["target"]
+        targets = layer_targets(target, list(layers), description.losses)
     statistics = layer_statistics(model, targets, reference)
     counts = {name: standardized_histogram(layer.weight) for name, layer in layers.items()}
     return {

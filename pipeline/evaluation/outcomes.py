@@ -1,12 +1,13 @@
 """Which test images a network gets right, one bit per image."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from pipeline.artifacts import write_bytes
+from pipeline.artifacts import reading, write_bytes
 from pipeline.errors import UserError
 
 
@@ -34,15 +35,13 @@ def read_outcomes(path: Path) -> np.ndarray:
         UserError: the file is missing, is no safetensors file, or holds other bits than those of
             the number of images it states.
     """
-    try:
-        with safe_open(path, framework="np") as file:
-            images = (file.metadata() or {}).get("images", "")
-            packed = file.get_tensor("correct")
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except SafetensorError as error:
-        raise UserError(f"{path}: is not a readable file of outcomes ({error})") from error
-    if not (images.isascii() and images.isdigit()):
+    with (
+        reading(path, "a readable file of outcomes", SafetensorError),
+        safe_open(path, framework="np") as file,
+    ):
+        images = (file.metadata() or {}).get("images", "")
+        packed = file.get_tensor("correct")
+    if not re.fullmatch("[0-9]{1,12}", images):
         raise UserError(f"{path}: images is {images!r} in its metadata, a number is needed")
     count = int(images)
     wanted = (-(-count // 8),)

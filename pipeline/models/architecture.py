@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from pipeline.names import NETWORKS
-from pipeline.params import Binarization, Network, PositiveInt, Section
+from pipeline.params import Binarization, Network, Pixels, Section
 
 
 def _known(network: str) -> str:
@@ -23,9 +23,9 @@ class Architecture(Section):
 
     network: Annotated[str, AfterValidator(_known)]
     """One of `pipeline.names.NETWORKS`."""
-    classes: PositiveInt
-    channels: PositiveInt
-    image_size: PositiveInt
+    classes: Annotated[int, Field(gt=0, le=2**16)]
+    channels: Annotated[int, Field(gt=0, le=2**10)]
+    image_size: Pixels
     """Height and width in pixels."""
     block: Literal["bireal", "plain", "react"]
     """What a network allows is in `pipeline.models.registry`."""

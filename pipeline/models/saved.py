@@ -1,22 +1,32 @@
 """A trained network on disk: what it is (JSON) and its weights (safetensors), best and last."""
 
-import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
 from torch import nn
 
-from pipeline.artifacts import atomic_folder, read_json, read_tensors, write_json, write_tensors
+from pipeline.artifacts import (
+    atomic_folder,
+    read_json,
+    read_tensors,
+    sha256,
+    write_json,
+    write_tensors,
+)
 from pipeline.errors import UserError
 from pipeline.models.architecture import Architecture
 from pipeline.models.registry import build
-from pipeline.params import Section
+from pipeline.names import FILE_NAME, LOSSES, ROWS
+from pipeline.params import NonNegativeInt, Section, Seed, UnitShare
+from pipeline.targets import WITHOUT_TEACHER, parse_targets
 
 State = dict[str, torch.Tensor]
 DESCRIPTION = "model.json"
 """The file that every trained network has."""
+FileName = Annotated[str, Field(pattern=f"^{FILE_NAME}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Description(Section):
@@ -24,25 +34,56 @@ class Description(Section):
 
     architecture: Architecture
     row: str
-    seed: int
+    """One of `pipeline.names.ROWS`."""
+    seed: Seed
     losses: tuple[str, ...]
+    """Names out of `pipeline.names.LOSSES`."""
     teacher: str | None
     """Folder name of the teacher's cell."""
-    best_epoch: int
+    best_epoch: NonNegativeInt
     """1-based; chosen on the validation split."""
-    validation_top1: float
+    validation_top1: UnitShare
     """Of the best epoch, a share."""
     debug: bool
     """Trained with a debug switch on: no result."""
-    params: dict[str, Any]
+    params: dict[str, dict[str, Any]]
     step: Literal["single", "one", "two"] = "single"
     """Of two, `one` has real weights and `two` goes on from it."""
-    start: str | None = None
+    start: FileName | None = None
     """Folder name of the cell that step two started from."""
     distiller: str | None = None
     """Folder name of the cell whose logits are distilled, if that is not the teacher."""
     pretrained: bool = False
     """Not trained here: its weights were read."""
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if self.row not in ROWS:
+            raise ValueError(f"row is {self.row!r}, allowed are {', '.join(ROWS)}")
+        if not set(self.losses) <= set(LOSSES) or len(set(self.losses)) < len(self.losses):
+            raise ValueError(
+                f"losses are {', '.join(self.losses)}: allowed are {', '.join(LOSSES)}, each once"
+            )
+        if "kurtosis" in self.losses:
+            target = self.params.get("kurtosis", {}).get("target")
+            if not isinstance(target, float | int | str):
+                raise ValueError(f"params.kurtosis.target is {target!r}, a target is needed")
+            if target not in WITHOUT_TEACHER:
+                parse_targets(target)
+        return self
+
+
+class Checksums(Section):
+    """SHA-256 of the files of weights."""
+
+    best: Sha256
+    last: Sha256
+
+
+class SavedDescription(Description):
+    """model.json."""
+
+    weights: Checksums
 
 
 def save_trained(folder: Path, description: Description, best: State, last: State) -> None:
@@ -50,11 +91,12 @@ def save_trained(folder: Path, description: Description, best: State, last: Stat
     with atomic_folder(folder, DESCRIPTION) as built:
         write_tensors(built / "best.safetensors", best)
         write_tensors(built / "last.safetensors", last)
+        checksums = {which: sha256(built / f"{which}.safetensors") for which in ("best", "last")}
         content = description.model_dump(mode="json", exclude_defaults=True)
-        write_json(built / DESCRIPTION, content)
+        write_json(built / DESCRIPTION, content | {"weights": checksums})
 
 
-def load_description(folder: Path) -> Description:
+def load_description(folder: Path) -> SavedDescription:
     """Read model.json of `folder`.
 
     Raises:
@@ -62,40 +104,53 @@ def load_description(folder: Path) -> Description:
     """
     path = folder / DESCRIPTION
     content = read_json(path)
+    if isinstance(content, dict) and "weights" not in content:
+        raise UserError(f"{path}: weights is missing, their checksums; train the network again")
     try:
-        return Description.model_validate(content, strict=False)
+        return SavedDescription.model_validate(content, strict=False)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {key}: {first['msg']}") from None
+        key = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
+        raise UserError(f"{path}: {key}{first['msg'].removeprefix('Value error, ')}") from None
 
 
-def load_trained(folder: Path, which: Literal["best", "last"]) -> tuple[nn.Module, Description]:
+def load_trained(
+    folder: Path, which: Literal["best", "last"]
+) -> tuple[nn.Module, SavedDescription]:
     """Build the network of `folder` on the CPU, in evaluation mode, with its weights.
 
     Raises:
-        UserError: a file is missing or damaged, or the weights belong to another architecture.
+        UserError: a file is missing or damaged, the weights differ from their checksum or belong
+            to another architecture.
     """
     description = load_description(folder)
+    path = folder / f"{which}.safetensors"
+    state = read_tensors(path)
+    if sha256(path) != getattr(description.weights, which):
+        raise UserError(f"{path}: differs from its checksum in {DESCRIPTION}; train it again")
     model = build(description.architecture)
-    load_weights(model, folder / f"{which}.safetensors")
+    load_state(model, state, str(path))
     return model.eval(), description
-
-
-def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Copy the tensors of a safetensors file into `model`, in place.
-
-    Raises:
-        UserError: the file is missing or damaged, or as `load_state`.
-    """
-    load_state(model, read_tensors(Path(path)), str(path))
 
 
 def load_state(model: nn.Module, state: State, source: str) -> None:
     """Copy `state`, which came from `source`, into `model`, in place.
 
     Raises:
-        UserError: names or shapes are not those of `model`; the first difference is named.
+        UserError: as `check_state`.
+    """
+    check_state(model, state, source)
+    model.load_state_dict(state)
+
+
+def check_state(model: nn.Module, state: State, source: str) -> None:
+    """Make sure that `state`, which came from `source`, is a state_dict of `model`.
+
+    Floating-point numbers may be of another precision.
+
+    Raises:
+        UserError: names, shapes or types are not those of `model`, or a number is not finite; the
+            first difference is named.
     """
     expected = model.state_dict()
     for name in sorted(expected.keys() | state.keys()):
@@ -105,4 +160,8 @@ def load_state(model: nn.Module, state: State, source: str) -> None:
             raise UserError(
                 f"{source}: holds another architecture: {name} is {found}, the network has {wanted}"
             )
-    model.load_state_dict(state)
+        tensor, dtype = state[name], expected[name].dtype
+        if tensor.dtype != dtype and not (tensor.is_floating_point() and dtype.is_floating_point):
+            raise UserError(f"{source}: {name} is of type {tensor.dtype}, must be {dtype}")
+        if not tensor.to(dtype).isfinite().all():
+            raise UserError(f"{source}: {name} holds numbers that are not finite")

@@ -12,19 +12,21 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from pipeline.artifacts import write_bytes, write_text
 from pipeline.distributed import World
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.provenance import ROOT, TRAINING_CODE
 
 CHECKPOINTS_KEPT = 2
@@ -99,19 +101,19 @@ class Scratch:
             old.with_suffix(".sha256").unlink()
             old.unlink()
 
-    def newest(self) -> bytes | None:
-        """The newest intact checkpoint, for `read_checkpoint`. None: there is none.
+    def intact(self) -> Iterator[tuple[Path, bytes]]:
+        """The checkpoints that match their checksums, the newest first, for `read_checkpoint`.
 
-        A damaged one is named on stderr and the one before it is taken.
+        A damaged one is named on stderr.
         """
         for path in reversed(self._saved()):
             with contextlib.suppress(OSError):
                 content = path.read_bytes()
                 mark = path.with_suffix(".sha256").read_bytes()
                 if mark == hashlib.sha256(content).hexdigest().encode():
-                    return content
-            print(f"{path}: is damaged; refused", file=sys.stderr)
-        return None
+                    yield path, content
+                    continue
+            print(one_line(f"{path}: is damaged; refused"), file=sys.stderr)
 
     def clear(self) -> None:
         """Remove the checkpoints, and those of the run's other fingerprints that are not in use.
@@ -138,19 +140,30 @@ class Scratch:
                 _lock_of(folder).unlink(missing_ok=True)
 
     def _saved(self) -> list[Path]:
-        """Oldest first."""
-        marks = sorted(
-            self._folder.glob("epoch-*.sha256"), key=lambda mark: int(mark.stem.partition("-")[2])
-        )
-        return [mark.with_suffix(".safetensors") for mark in marks
-                if mark.with_suffix(".safetensors").exists()]  # fmt: skip
+        """Oldest first; what is named otherwise is none of ours."""
+        by_epoch = {
+            int(match[1]): mark.with_suffix(".safetensors")
+            for mark in self._folder.glob("epoch-*.sha256")
+            if (match := re.fullmatch(r"epoch-([0-9]{4,10})\.sha256", mark.name))
+        }
+        return [by_epoch[epoch] for epoch in sorted(by_epoch) if by_epoch[epoch].exists()]
 
 
-def read_checkpoint(content: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors, on the CPU, and state of what `Scratch.newest` found."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    return load(content), json.loads(header["__metadata__"]["state"])
+def read_checkpoint(content: bytes, source: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors, on the CPU, and state of what `Scratch.intact` found.
+
+    Raises:
+        UserError: it is not what `Scratch.save` writes; `source` is what it is called.
+    """
+    try:
+        tensors = load(content)
+        length = int.from_bytes(content[:8], "little")
+        state = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["state"])
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{source}: is no checkpoint ({error})") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{source}: is no checkpoint (its state is no mapping)")
+    return tensors, state
 
 
 def _modified(folder: Path) -> float:

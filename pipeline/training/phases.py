@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from pipeline.artifacts import check_replaceable, sha256, write_csv
+from pipeline.artifacts import check_replaceable, check_writable, sha256, write_csv
 from pipeline.data.loading.batches import Batches
 from pipeline.data.loading.dataset import Images, open_prepared
 from pipeline.data.prepared import Manifest, SplitName, StreamedManifest
-from pipeline.device import Execution, configure, select_device, within_gpu_memory
+from pipeline.device import Execution, configure, select_device, within_memory
 from pipeline.distributed import World, process_group
 from pipeline.errors import UserError
 from pipeline.models.architecture import Architecture, design
@@ -35,6 +35,9 @@ from pipeline.training.plan import Plan
 from pipeline.training.state import Outcome
 from pipeline.training.trainer import Task, Trainer
 
+OF_RESULTS = ("curves", "kurtosis", "provenance")
+"""Folders of the results that a training writes to."""
+
 
 @dataclass(frozen=True)
 class TrainingPlaces:
@@ -45,7 +48,7 @@ class TrainingPlaces:
     out: Path
     """Folder of the trained network; the tables of the training are named after it."""
     results: Path
-    """Folder of `curves/`, `kurtosis/` and `provenance/`."""
+    """Folder of those in OF_RESULTS."""
 
 
 def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
@@ -57,10 +60,12 @@ def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
         SystemExit: a signal asked to stop; finished epochs are saved.
     """
     check_replaceable(places.out, DESCRIPTION)
+    for folder in (places.out.parent, *(places.results / each for each in OF_RESULTS)):
+        check_writable(folder)
     run = _run_name(places.out)
     device = select_device()
     interruption = Interruption()
-    with within_gpu_memory(
+    with within_memory(
         f"{run}: batch_size is {plan.phase.batch_size}",
         "lower batch_size, set compute.precision to bfloat16, or use more processes",
     ):

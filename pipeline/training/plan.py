@@ -5,6 +5,7 @@ read. finetune: that network trained further, with the kurtosis loss or, as its 
 binarize: a binary network with the losses of its row of the table, in one step or in two.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Literal
 
 from pipeline.errors import UserError
 from pipeline.models.pretrained import PREFIX
+from pipeline.names import FILE_NAME
 from pipeline.params import Binarization, Params, Phase, Student
 
 Step = Literal["single", "one", "two"]
@@ -36,6 +38,14 @@ class Plan:
     step: Step = "single"
     pretrained: str | None = None
     """Weights to read instead of training."""
+
+    def __post_init__(self) -> None:
+        for name in self.losses:
+            if self.losses.count(name) > 1:
+                raise UserError(f"losses: {name} is named twice")
+        start = self.start_folder
+        if self.step == "two" and start and not re.fullmatch(FILE_NAME, start.name):
+            raise UserError(f"step one {start}: its name, that of its curves, must be {FILE_NAME}")
 
     @classmethod
     def teacher(
@@ -116,7 +126,8 @@ class Plan:
             step_one: what step one wrote; for step two only.
 
         Raises:
-            UserError: `step` and `step_one` or the sections of `params` do not fit together.
+            UserError: `step` and `step_one` or the sections of `params` do not fit together, or a
+                loss is named twice.
         """
         if step == "two" and step_one is None:
             raise UserError("step: two needs the folder that step one wrote")

@@ -1,14 +1,40 @@
 """What a training has reached: in memory, and as the tensors and JSON of a checkpoint."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from pipeline.models.saved import State, load_state
+from pipeline.errors import UserError
+from pipeline.models.saved import State, check_state
+from pipeline.names import LOSSES
+from pipeline.params import PositiveInt, Section, UnitShare
 
 Row = dict[str, Any]
+TRAINING_COLUMNS = (
+    "learning_rate",
+    "ede_t",
+    "ede_k",
+    "loss",
+    *LOSSES,
+    "train_top1",
+    "sign_flips",
+)
+COLUMNS = {
+    "curves": {"epoch", *TRAINING_COLUMNS, "validation_loss", "validation_top1"},
+    "kurtosis": {"epoch", "layer", "kurtosis", "target"},
+    "timing": {
+        "epoch",
+        "seconds",
+        "warm_up_seconds",
+        "images_per_second",
+        "peak_memory_mib",
+    },
+}
+"""Of the tables of a training."""
 
 
 @dataclass
@@ -63,6 +89,15 @@ def pack(
     return tensors, state
 
 
+class _SavedState(Section, allow_inf_nan=True):
+    """The JSON of a checkpoint."""
+
+    epochs_done: PositiveInt
+    best_epoch: PositiveInt
+    validation_top1: UnitShare
+    history: dict[str, list[dict[str, float | str | None]]]
+
+
 def unpack(
     tensors: State,
     state: dict[str, Any],
@@ -70,7 +105,7 @@ def unpack(
     optimizer: torch.optim.Optimizer,
     source: str,
 ) -> tuple[Outcome, int]:
-    """Bring `model` and `optimizer` to where `pack` found them.
+    """Bring `model` and `optimizer` to where `pack` found them, or leave both as they are.
 
     Args:
         tensors: from `pack`.
@@ -83,23 +118,83 @@ def unpack(
         The outcome so far, and the number of finished epochs.
 
     Raises:
-        UserError: the tensors are those of another architecture.
+        UserError: the tensors are those of another architecture or optimizer, or the state is not
+            what `pack` made.
     """
-    load_state(model, _section(tensors, "model"), source)
-    parameters = [each for group in optimizer.param_groups for each in group["params"]]
-    slots: dict[int, State] = {}
-    for name, tensor in _section(tensors, "optimizer").items():
-        index, _, key = name.partition(".")
-        slots.setdefault(int(index), {})[key] = _in_format_of(parameters[int(index)], tensor)
+    _check_saved_state(state, source)
+    weights, best = _section(tensors, "model"), _section(tensors, "best")
+    check_state(model, weights, source)
+    check_state(model, best, source)
+    slots = _slots(_section(tensors, "optimizer"), optimizer, source)
+    model.load_state_dict(weights)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
     outcome = Outcome(
-        best=_section(tensors, "best"),
+        best=best,
         best_epoch=state["best_epoch"],
         validation_top1=state["validation_top1"],
         history=History(**state["history"]),
     )
     return outcome, state["epochs_done"]
+
+
+def _check_saved_state(state: dict[str, Any], source: str) -> None:
+    try:
+        saved = _SavedState.model_validate(state)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(f"{source}: is no checkpoint ({key}: {first['msg']})") from None
+    curves, timing = (saved.history.get(name, []) for name in ("curves", "timing"))
+    found = {
+        "history": saved.history.keys() == COLUMNS.keys()
+        and all(row.keys() == COLUMNS[name] for name in COLUMNS for row in saved.history[name]),
+        "epochs_done": all(
+            len(rows) == saved.epochs_done
+            and all(row.get("epoch") == number for number, row in enumerate(rows, start=1))
+            for rows in (curves, timing)
+        ),
+        "best_epoch": saved.best_epoch <= saved.epochs_done,
+        "validation": all(
+            _is_finite(row.get(f"validation_{name}")) for row in curves for name in ("loss", "top1")
+        ),
+    }
+    for key, fits in found.items():
+        if not fits:
+            raise UserError(f"{source}: is no checkpoint ({key} does not fit the rest)")
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float | int) and math.isfinite(value)
+
+
+def _slots(found: State, optimizer: torch.optim.Optimizer, source: str) -> dict[int, State]:
+    """The optimizer's tensors of each parameter, by its index."""
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    wanted = _slot_names(optimizer)
+    slots: dict[int, State] = {}
+    for index, parameter in enumerate(parameters):
+        if not any(f"{index}.{key}" in found for key in wanted):  # never had a gradient
+            continue
+        for key in wanted:
+            name = f"{index}.{key}"
+            shape = () if key == "step" else tuple(parameter.shape)
+            if name not in found or tuple(found[name].shape) != shape:
+                raise UserError(f"{source}: is no checkpoint (optimizer.{name} is not {shape})")
+            slots.setdefault(index, {})[key] = _in_format_of(parameter, found[name])
+    unknown = found.keys() - {f"{index}.{key}" for index in slots for key in slots[index]}
+    if unknown:
+        raise UserError(f"{source}: is no checkpoint (optimizer.{min(unknown)} is unknown)")
+    return slots
+
+
+def _slot_names(optimizer: torch.optim.Optimizer) -> list[str]:
+    """Names of the tensors that an optimizer of this kind keeps for a parameter."""
+    probe = nn.Parameter(torch.zeros(1))
+    probe.grad = torch.zeros(1)
+    trial = type(optimizer)([probe], **optimizer.defaults)
+    trial.step()
+    return list(trial.state[probe])
 
 
 def copy_state(model: nn.Module) -> State:

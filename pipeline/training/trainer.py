@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pipeline.data.loading.batches import Batches
 from pipeline.device import Execution
 from pipeline.distributed import World
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.evaluation.accuracy import mean_loss_and_top1
 from pipeline.losses.kurtosis import kurtosis
 from pipeline.models.binary import ede_schedule, set_ede
@@ -33,7 +33,15 @@ from pipeline.training.objective import Objective
 from pipeline.training.optimizer import make_optimizer
 from pipeline.training.progress import Progress
 from pipeline.training.schedule import learning_rate
-from pipeline.training.state import History, Outcome, Row, copy_state, pack, unpack
+from pipeline.training.state import (
+    TRAINING_COLUMNS,
+    History,
+    Outcome,
+    Row,
+    copy_state,
+    pack,
+    unpack,
+)
 from pipeline.training.timing import Stopwatch
 
 Batch = tuple[tuple[torch.Tensor, torch.Tensor], int]
@@ -121,8 +129,7 @@ class Trainer:
 
     def validate_only(self) -> Outcome:
         """The network as it is, with its validation as epoch 0, the only row of the curves."""
-        columns = ("learning_rate", "ede_t", "ede_k", "loss", *LOSSES, "train_top1", "sign_flips")
-        row: Row = {"epoch": 0} | dict.fromkeys(columns) | self._validate()
+        row: Row = {"epoch": 0} | dict.fromkeys(TRAINING_COLUMNS) | self._validate()
         state = copy_state(self._model)
         history = History([row], self._kurtosis(0))
         return Outcome(state, state, 0, row["validation_top1"], history)
@@ -166,12 +173,18 @@ class Trainer:
 
     def _restore(self, scratch: Scratch) -> tuple[Outcome, int]:
         """The outcome so far and the number of finished epochs; network and optimizer as then."""
-        saved = scratch.newest() if self._world.is_main else None
-        saved = self._world.broadcast(saved, self._execution.device)
-        if saved is None:
-            return Outcome(history=History(kurtosis=self._kurtosis(0))), 0
-        source = f"checkpoint of {self._task.run}"
-        return unpack(*read_checkpoint(saved), self._model, self._optimizer, source)
+        found = scratch.intact() if self._world.is_main else iter(())
+        while True:
+            path, content = next(found, (None, None))
+            saved = self._world.broadcast(content, self._execution.device)
+            if saved is None:
+                return Outcome(history=History(kurtosis=self._kurtosis(0))), 0
+            try:
+                tensors, state = read_checkpoint(saved, str(path))
+                return unpack(tensors, state, self._model, self._optimizer, str(path))
+            except UserError as error:  # in every process, as all have the same bytes
+                if self._world.is_main:
+                    print(one_line(f"{error}; refused"), file=sys.stderr)
 
     def _schedule(self, epoch: int) -> Row:
         """Set what depends on the epoch alone: the learning rate and EDE's t and k."""

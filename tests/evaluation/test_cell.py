@@ -1,12 +1,11 @@
 import json
-import math
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.artifacts import read_tensors, sha256, write_tensors
+from pipeline.artifacts import read_json, read_tensors, sha256, write_json, write_tensors
 from pipeline.data.prepared import Split, load_manifest, load_split
 from pipeline.device import configure
 from pipeline.errors import UserError
@@ -17,7 +16,7 @@ from pipeline.models.registry import build
 from pipeline.models.saved import Description, save_trained
 from pipeline.params import load_params
 from pipeline.provenance import provenance
-from tests.conftest import run_stage
+from tests.conftest import renew_checksums, run_stage
 
 CPU = torch.device("cpu")
 
@@ -59,7 +58,7 @@ def save(folder, params, row, losses, *, binary, seed=3, **architecture):
         best_epoch=2,
         validation_top1=0.5,
         debug=False,
-        params=params.model_dump(mode="json"),
+        params=params.recorded(),
     )
     states = []
     for index in range(2):
@@ -178,6 +177,7 @@ def test_last_epoch_is_measured_with_its_own_weights(places, params, tmp_path):
     (swapped / "best.safetensors").rename(swapped / "old")
     (swapped / "last.safetensors").rename(swapped / "best.safetensors")
     (swapped / "old").rename(swapped / "last.safetensors")
+    renew_checksums(swapped)
     straight = evaluate_cell(params, places)
     crossed = evaluate_cell(params, EvaluationPlaces(places.data, swapped, None, places.results))
     assert straight["last_epoch_top1"] == crossed["top1"]
@@ -237,6 +237,22 @@ def test_data_of_another_kind(places, params, tmp_path):
     assert message == f"model {other}: its channels is 3, that of {places.data} is 1"
 
 
+@pytest.mark.parametrize("row", ["../../../x", "binary/../../x", "", "full-precision-1", "a\nb"])
+def test_a_row_that_would_lead_out_of_the_results(places, params, tmp_path, row):
+    before = sorted(tmp_path.rglob("*"))
+    description = read_json(places.model / "model.json")
+    write_json(places.model / "model.json", description | {"row": row})
+    message = refused(params, places)
+    assert message.startswith(f"{places.model}/model.json: row is {row!r}, allowed are full-precis")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_results_that_cannot_be_written_are_told_before_anything_is_measured(places, params):
+    places.results.touch()
+    with pytest.raises(UserError, match=r"results: could not be written: Not a directory$"):
+        evaluate_cell(params, places)
+
+
 def test_feature_map_image_beyond_the_test_images(places, params):
     count = len(split_of_test(places.data).labels)
     evaluation = params.evaluation.model_copy(update={"feature_map_image": count})
@@ -250,7 +266,8 @@ def test_network_that_computes_nan(places, params, tmp_path):
     broken = tmp_path / places.model.name
     shutil.copytree(places.model, broken)
     state = read_tensors(broken / "best.safetensors")
-    state["linear.bias"][0] = math.nan
+    state["linear.weight"].fill_(3e38)
     write_tensors(broken / "best.safetensors", state)
+    renew_checksums(broken)
     message = refused(params, EvaluationPlaces(places.data, broken, None, places.results))
     assert message == f"{broken}: the cross-entropy of its best epoch is nan"

@@ -1,6 +1,7 @@
 """What must end in one line, with a non-zero exit code and nothing half-written."""
 
 import contextlib
+import json
 import resource
 import shutil
 import signal
@@ -17,6 +18,7 @@ from pipeline.artifacts import read_json, read_tensors, sha256, write_json, writ
 from pipeline.models.resnet20 import ResNet20
 from pipeline.training.interruption import EXIT_CODE
 from pipeline.training.progress import Progress
+from tests.conftest import renew_checksums
 from tests.training.conftest import STUDENT, TEACHER, arguments, start_stage
 
 CELL = Path(STUDENT).name
@@ -74,6 +76,10 @@ ARGUMENTS = {
         {"network": "vgg_small"},
         f"teacher {TEACHER}: its network is 'resnet20', this network's is 'vgg_small'",
     ),
+    "a loss twice": (
+        {"losses": ("cross_entropy", "kurtosis", "kurtosis")},
+        "losses: kurtosis is named twice",
+    ),
     "no logits": ({"losses": ("kurtosis",)}, "losses: kurtosis: needs cross_entropy or distillati"),
 }
 
@@ -83,6 +89,38 @@ def test_arguments(make_workplace, run_here, changes, expected):
     folder = make_workplace()
     end = run_here("binarize", folder, *arguments("binarize", **changes))
     assert_one_line(end, expected)
+    assert_nothing_written(folder)
+
+
+ENVIRONMENTS = {
+    "alone of two": ({"WORLD_SIZE": "2"}, "WORLD_SIZE is 2, but RANK, MASTER_ADDR, MASTER_PORT is"),
+    "no number": (
+        {"WORLD_SIZE": "abc"},
+        "WORLD_SIZE is 'abc': torchrun sets it, to a whole number",
+    ),
+    "none": ({"WORLD_SIZE": "0"}, "WORLD_SIZE is '0': torchrun sets it, to a whole number from 1"),
+    "digits": ({"WORLD_SIZE": "9" * 5000}, "torchrun sets it, to a whole number from 1 to 65536"),
+    "rank beyond": (
+        {"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"},
+        "RANK is '2': torchrun sets it, to a whole number from 0 to 1",
+    ),
+    "no port": (
+        {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "http"},
+        "MASTER_PORT is 'http': torchrun sets it, to a whole number from 0 to 65535",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"), ENVIRONMENTS.values(), ids=ENVIRONMENTS.keys()
+)
+def test_an_environment_that_torchrun_did_not_make(
+    make_workplace, run_here, monkeypatch, environment, expected
+):
+    folder = make_workplace()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert_one_line(run_here("binarize", folder, *arguments("binarize")), expected)
     assert_nothing_written(folder)
 
 
@@ -103,7 +141,7 @@ def test_a_teacher_of_other_classes(make_workplace, run_here):
     assert_nothing_written(folder)
 
 
-@pytest.mark.parametrize("damage", ["another architecture", "truncated", "description"])
+@pytest.mark.parametrize("damage", ["another architecture", "truncated", "flipped", "description"])
 def test_a_damaged_teacher(make_workplace, run_here, damage):
     folder = make_workplace()
     weights = folder / TEACHER / "best.safetensors"
@@ -111,10 +149,16 @@ def test_a_damaged_teacher(make_workplace, run_here, damage):
         tensors = read_tensors(weights)
         tensors["linear.weight"] = torch.zeros(7, 64)
         write_tensors(weights, tensors)
+        renew_checksums(folder / TEACHER)
         expected = f"{TEACHER}/best.safetensors: holds another architecture: linear.weight is (7, "
     elif damage == "truncated":
         weights.write_bytes(weights.read_bytes()[:1000])
         expected = f"{TEACHER}/best.safetensors: is not a readable safetensors file"
+    elif damage == "flipped":
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        expected = f"{TEACHER}/best.safetensors: differs from its checksum in model.json"
     else:
         description = read_json(folder / TEACHER / "model.json")
         del description["architecture"]["network"]
@@ -124,8 +168,9 @@ def test_a_damaged_teacher(make_workplace, run_here, damage):
     assert_nothing_written(folder)
 
 
-def test_a_checkpoint_of_another_architecture_is_not_taken(make_workplace, run_here, monkeypatch):
-    """Its fingerprint differs; one that was put in the place of the right one is refused."""
+@pytest.fixture
+def interrupted(make_workplace, run_here, monkeypatch):
+    """A folder with the checkpoint of a training's first epoch, and the checkpoint."""
     folder = make_workplace()
 
     def stop(progress, row, images_per_second):
@@ -135,17 +180,65 @@ def test_a_checkpoint_of_another_architecture_is_not_taken(make_workplace, run_h
         patch.setattr(Progress, "epoch", stop)
         assert run_here("binarize", folder, *arguments("binarize")).code == EXIT_CODE
     (mark,) = folder.glob(f".scratch/digits/{CELL}/*/epoch-0001.sha256")
-    checkpoint = mark.with_suffix(".safetensors")
+    return folder, mark.with_suffix(".safetensors")
+
+
+FORGED = {
+    "another architecture": (
+        {"model.linear.weight": torch.zeros(7, 64)},
+        {},
+        "holds another architecture: linear.weight is (7, 64)",
+    ),
+    "best of another architecture": (
+        {"best.linear.bias": torch.zeros(3)},
+        {},
+        "holds another architecture: linear.bias is (3,)",
+    ),
+    "nan": ({"model.linear.bias": torch.full([10], torch.nan)}, {}, "linear.bias holds numbers"),
+    "no slot": ({"optimizer.0.exp_avg": None}, {}, "optimizer.0.exp_avg is not (16, 1, 3, 3)"),
+    "a slot's shape": ({"optimizer.0.step": torch.zeros(2)}, {}, "optimizer.0.step is not ()"),
+    "another slot": ({"optimizer.x.step": torch.zeros(2)}, {}, "optimizer.x.step is unknown"),
+    "no epoch": ({}, {"epochs_done": None}, "epochs_done: Field required"),
+    "another epoch": ({}, {"epochs_done": 2}, "epochs_done does not fit the rest"),
+    "no such best epoch": ({}, {"best_epoch": 2}, "best_epoch does not fit the rest"),
+    "no history": ({}, {"history": {}}, "history does not fit the rest"),
+}
+
+
+@pytest.mark.parametrize(("tensors", "state", "expected"), FORGED.values(), ids=FORGED.keys())
+def test_a_forged_checkpoint_with_the_right_checksum(
+    interrupted, run_here, tensors, state, expected
+):
+    """The training names it and starts from the one before it, of which there is none here."""
+    folder, checkpoint = interrupted
     with safe_open(checkpoint, framework="pt") as file:
-        state = file.metadata()
-    tensors = read_tensors(checkpoint) | {"model.linear.weight": torch.zeros(7, 64)}
-    save_file(tensors, checkpoint, state)
-    mark.write_text(sha256(checkpoint))
+        known = json.loads(file.metadata()["state"]) | state
+    known = {key: value for key, value in known.items() if value is not None}
+    found = read_tensors(checkpoint) | tensors
+    found = {name: tensor for name, tensor in found.items() if tensor is not None}
+    save_file(found, checkpoint, {"state": json.dumps(known)})
+    checkpoint.with_suffix(".sha256").write_text(sha256(checkpoint))
     end = run_here("binarize", folder, *arguments("binarize"))
-    assert_one_line(
-        end, f"checkpoint of digits/{CELL}: holds another architecture: linear.weight is (7, 64)"
-    )
-    assert_nothing_written(folder)
+    assert end.code == 0
+    assert f"{checkpoint.relative_to(folder)}: " in end.err
+    assert f"{expected}" in end.err
+    assert [line for line in end.err.splitlines() if line.endswith("refused")] == [
+        end.err.splitlines()[0]
+    ]
+    assert "epoch 1/2" in end.out, "it starts anew"
+
+
+def test_a_checkpoint_that_is_no_safetensors_file(interrupted, run_here):
+    folder, checkpoint = interrupted
+    for content in (b"", b"forged", b"\x02" + bytes(7) + b"{}"):
+        checkpoint.write_bytes(content)
+        checkpoint.with_suffix(".sha256").write_text(sha256(checkpoint))
+    (checkpoint.parent / "epoch-abc.sha256").touch()
+    (checkpoint.parent / "epoch-9.safetensors").touch()
+    end = run_here("binarize", folder, *arguments("binarize"))
+    assert end.code == 0
+    assert "epoch-0001.safetensors: is no checkpoint" in end.err
+    assert end.err.splitlines()[0].endswith("; refused")
 
 
 @contextlib.contextmanager
@@ -201,9 +294,10 @@ def test_a_file_where_the_results_or_the_scratch_area_should_be(make_workplace, 
     folder = make_workplace()
     (folder / "results").touch()
     end = run_here("binarize", folder, *arguments("binarize"))
-    assert_one_line(end, f"results/digits/curves/{CELL}.csv: could not be written: Not a directory")
+    assert_one_line(end, "results/digits/curves: could not be written: Not a directory")
+    assert "epoch" not in end.out, "nothing is trained first"
     assert_nothing_written(folder)
-    shutil.rmtree(folder / ".scratch")
+    (folder / "results").unlink()
     (folder / ".scratch").touch()
     end = run_here("binarize", folder, *arguments("binarize"))
     assert_one_line(end, f".scratch/digits/{CELL}: could not be locked: ")
@@ -263,8 +357,13 @@ def test_a_second_run_of_the_same_cell_is_refused(make_workplace, run_here):
     [
         ({"network": "resnet50"}, "--network: invalid choice: 'resnet50'"),
         ({"losses": ("cross_entropy", "wdm")}, "--losses: invalid choice: 'wdm'"),
-        ({"seed": "one"}, "--seed: 'one' is not a whole number of at least 0"),
-        ({"seed": -1}, "--seed: '-1' is not a whole number of at least 0"),
+        ({"seed": "one"}, "--seed: 'one' is no whole number from 0 to 4294967295"),
+        ({"seed": -1}, "--seed: '-1' is no whole number from 0 to 4294967295"),
+        ({"seed": 2**32}, "--seed: '4294967296' is no whole number from 0"),
+        ({"seed": "9" * 5000}, "--seed: '999999999999...9999999999999' is no whole number from 0"),
+        ({"row": "../../../x"}, "--row: invalid choice: '../../../x'"),
+        ({"row": "full-precision"}, "--row: invalid choice: 'full-precision'"),
+        ({"row": "nonsense"}, "--row: invalid choice: 'nonsense'"),
     ],
 )
 def test_a_value_that_an_option_does_not_allow(tmp_path, run_here, changes, expected):

@@ -24,17 +24,23 @@ def save_epochs(scratch, count):
         scratch.save(epoch, {"w": torch.tensor([float(epoch)])}, {"epochs_done": epoch})
 
 
+def newest(scratch):
+    """Tensors and state of the newest intact checkpoint; None: there is none."""
+    found = next(scratch.intact(), None)
+    return found and read_checkpoint(found[1], str(found[0]))
+
+
 def files(tmp_path):
     return sorted(path.name for path in (tmp_path / ".scratch/digits/cell/key").iterdir())
 
 
 def test_nothing_saved_loads_as_nothing(scratch):
-    assert scratch.newest() is None
+    assert newest(scratch) is None
 
 
 def test_the_newest_checkpoint_is_loaded_and_two_are_kept(scratch, tmp_path):
     save_epochs(scratch, 4)
-    tensors, state = read_checkpoint(scratch.newest())
+    tensors, state = newest(scratch)
     assert tensors["w"].item() == 4
     assert state == {"epochs_done": 4}
     assert [name for name in files(tmp_path) if name.endswith(".safetensors")] == [
@@ -48,24 +54,34 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_taken(
     scratch, tmp_path, capsys, damage
 ):
     save_epochs(scratch, 3)
-    newest = tmp_path / ".scratch/digits/cell/key/epoch-0003.safetensors"
-    content = bytearray(newest.read_bytes())
+    last = tmp_path / ".scratch/digits/cell/key/epoch-0003.safetensors"
+    content = bytearray(last.read_bytes())
     if damage == "truncated":
-        newest.write_bytes(content[:-1])
+        last.write_bytes(content[:-1])
     elif damage == "altered":
         content[-1] ^= 1
-        newest.write_bytes(content)
+        last.write_bytes(content)
     elif damage == "no text":
-        newest.with_suffix(".sha256").write_bytes(b"\xff\xfe\x00")
+        last.with_suffix(".sha256").write_bytes(b"\xff\xfe\x00")
     elif damage == "no file":
-        newest.unlink()
-        newest.mkdir()
+        last.unlink()
+        last.mkdir()
     else:
-        newest.with_suffix(".sha256").unlink()
-    tensors, state = read_checkpoint(scratch.newest())
+        last.with_suffix(".sha256").unlink()
+    tensors, state = newest(scratch)
     assert (tensors["w"].item(), state["epochs_done"]) == (2, 2)
     if damage != "unfinished":
         assert "epoch-0003.safetensors: is damaged" in capsys.readouterr().err
+
+
+def test_a_file_that_is_called_otherwise_is_none_of_its_checkpoints(scratch, tmp_path, capsys):
+    save_epochs(scratch, 1)
+    folder = tmp_path / ".scratch/digits/cell/key"
+    for stem in ("epoch-abc", "epoch-", "epoch-0001 copy", "epoch-\u0661\u0661\u0661\u0661"):
+        for suffix in (".sha256", ".safetensors"):
+            (folder / f"{stem}{suffix}").touch()
+    assert newest(scratch)[1] == {"epochs_done": 1}
+    assert capsys.readouterr().err == ""
 
 
 def test_a_second_run_of_the_cell_is_refused(scratch):
@@ -100,7 +116,7 @@ def test_checkpoints_of_abandoned_settings_do_not_pile_up(tmp_path, monkeypatch)
 def test_the_ten_thousandth_epoch_is_the_newest(scratch):
     for epoch in (9999, 10000, 10001):
         scratch.save(epoch, {"w": torch.zeros(1)}, {"epochs_done": epoch})
-    assert read_checkpoint(scratch.newest())[1] == {"epochs_done": 10001}
+    assert newest(scratch)[1] == {"epochs_done": 10001}
 
 
 def test_an_experiment_beside_it_shares_the_area_but_neither_folder_nor_checkpoints(
@@ -118,14 +134,14 @@ def test_an_experiment_beside_it_shares_the_area_but_neither_folder_nor_checkpoi
     with Scratch("digits/cell", "other key", ALONE) as other:
         save_epochs(other, 2)
         other.clear()
-        assert other.newest() is None
-        assert read_checkpoint(scratch.newest())[1] == {"epochs_done": 1}
+        assert newest(other) is None
+        assert newest(scratch)[1] == {"epochs_done": 1}
     with Scratch("digits/cell", "other key", ALONE) as other:
         save_epochs(other, 3)
         monkeypatch.chdir(tmp_path)
         scratch.clear()
-        assert scratch.newest() is None
-        assert read_checkpoint(other.newest())[1] == {"epochs_done": 3}
+        assert newest(scratch) is None
+        assert newest(other)[1] == {"epochs_done": 3}
     scratch.clear()
     assert not (tmp_path / ".scratch/digits/cell").exists()
 
@@ -134,7 +150,7 @@ def test_clean_leaves_what_a_training_uses(scratch, tmp_path):
     save_epochs(scratch, 1)
     with pytest.raises(UserError, match=r"\.lock: a training holds it; wait or stop it$"):
         clean.main()
-    assert read_checkpoint(scratch.newest())[1] == {"epochs_done": 1}
+    assert newest(scratch)[1] == {"epochs_done": 1}
     scratch.__exit__()
     clean.main()
     assert not (tmp_path / ".scratch").exists()

@@ -1,0 +1,69 @@
+"""How a command ends that cannot go on."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.errors import LONGEST_LINE, UserError, one_line, run
+from tests.conftest import ROOT
+
+
+def ended(error, capsys):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    assert end.value.code == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("two\nlines", r"two\nlines"),
+        ("carriage\rreturn", r"carriage\rreturn"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("bell\x07 and \x9b31m", r"bell\x07 and \x9b31m"),
+        ("separated\u2028twice\u2029", r"separated\u2028twice\u2029"),
+        ("right to left \u202egnp.exe", r"right to left \u202egnp.exe"),
+        ("not UTF-8 \udcff", r"not UTF-8 \udcff"),
+        ("Bäume und 木", "Bäume und 木"),
+    ],
+)
+def test_what_splits_or_colours_a_line_is_escaped(capsys, name, shown):
+    assert ended(UserError(f"{name}: is no image"), capsys) == f"error: {shown}: is no image\n"
+
+
+def test_an_error_without_end_is_cut(capsys):
+    line = ended(UserError("x" * 72_000_000), capsys)
+    assert line.startswith("error: xxx") and line.endswith("... (72000007 characters)\n")
+    assert len(line) < LONGEST_LINE + 50
+    assert one_line("x" * LONGEST_LINE) == "x" * LONGEST_LINE
+
+
+def test_a_lack_of_memory_is_one_line(capsys):
+    error = MemoryError("Unable to allocate 3.00 TiB for an array")
+    assert ended(error, capsys) == f"error: out of memory ({error})\n"
+
+
+@pytest.mark.parametrize("stage", ["binarize", "prepare"])
+@pytest.mark.parametrize("imported", ["stages", "pydantic", "numpy"])
+def test_ctrl_c_while_modules_are_imported(stage, imported):
+    """`-X importtime` tells on stderr when a module is there."""
+    command = [sys.executable, "-X", "importtime", "-m", f"stages.{stage}", "--help"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    told = []
+    for line in process.stderr:
+        told.append(line)
+        if line.rpartition("|")[2].strip() == imported:
+            process.send_signal(signal.SIGINT)
+            break
+    told += process.stderr.read().splitlines(keepends=True)
+    assert process.wait(60) == -signal.SIGINT
+    assert [line for line in told if not line.startswith("import time:")] == ["interrupted\n"]
+    assert process.stdout.read() == ""
