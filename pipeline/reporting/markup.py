@@ -97,4 +97,4 @@ def _cells(table: Table) -> list[list[str]]:
 
 
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"not run|[+±-]?\s?[\d.,e+-]*(\s?(±|to|of|x)\s?[\d.,]*)?", text) is not None
+    return re.fullmatch(r"not run|[+±-]?\s?[\d.,e+-]*(\s?(±|to|of|x)\s?[+-]?[\d.,]*)?", text) is not None
