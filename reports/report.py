@@ -43,9 +43,9 @@ if verdicts:
     page.table(
         "verdict",
         claims.verdict_table(verdicts),
-        "What came out for each claim of the paper. A claim holds, does not hold or is undecided; "
-        "thresholds were set before the runs. Where 1-bit rows differ from the paper in data, size "
-        "or schedule, the verdict is on this experiment.",
+        "What came out for each claim of the paper: it holds, does not hold or is undecided. The "
+        "thresholds were set before the runs. A verdict is about this experiment alone, that is "
+        "its data, its networks and its schedule.",
         prose=True,
     )
 

@@ -20,7 +20,6 @@ from pipeline.reporting.rows import (
     network_label,
     row_named,
 )
-from pipeline.reporting.statistics import summarize
 
 CARDS = (REAL, BINARY, COMPLETE)
 
@@ -156,19 +155,6 @@ def loss_scale(results: Results) -> str:
         "The distillation loss includes the factor T squared that keeps its gradient's size; the "
         f"temperature T is {temperature}."
     )
-
-
-def kurtosis_distances(results: Results, network: str) -> str:
-    """Mean distance of kurtosis to target of each row that has one."""
-    found = []
-    for row, cells in results.rows(network):
-        distances = [cell.metrics.kurtosis_distance for cell in cells]
-        summary = summarize([distance for distance in distances if distance is not None])
-        if summary:
-            found.append(f"{row.label} {summary.mean:.3f}")
-    if not found:
-        return "No row that was run has a kurtosis target."
-    return f"Mean distance of a layer's kurtosis to its target: {', '.join(found)}."
 
 
 def two_modes(results: Results, network: str) -> str:

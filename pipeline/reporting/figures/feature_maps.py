@@ -70,7 +70,7 @@ def _draw_mosaic(axes: Axes, cell: Cell) -> None:
             f"32 bit: {cell.row.label}\nblack -{limit:.2g}, white +{limit:.2g}", color=INK
         )
         return
-    blank = _is_blank(binary)
+    blank = is_blank(binary)
     for index in np.flatnonzero(blank):
         corner = (
             index % columns * (width + 1) - 0.5,
@@ -81,7 +81,7 @@ def _draw_mosaic(axes: Axes, cell: Cell) -> None:
     axes.set_title(f"1 bit: {cell.row.label}\n{blank.sum()} of {count} blank", color=INK)
 
 
-def _is_blank(maps: np.ndarray) -> np.ndarray:
+def is_blank(maps: np.ndarray) -> np.ndarray:
     """For each of the maps (N, H, W) of +1 and -1 whether it carries next to nothing."""
     positive = (maps > 0).mean(axis=(1, 2))
     return 100 * np.minimum(positive, 1 - positive) < RARE_PERCENT
