@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lint lock verify clean
+.PHONY: help setup reproduce table check test lint accept lock verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,12 @@ reproduce: setup ## run the digits pipeline and print its table
 	@python -m tools.headline results/digits
 	@echo "report: reports/digits/report.html"
 
+table: setup ## bring tables/TABLE up to date, JOBS stages at a time (2)
+	@python -m tools.campaign $(TABLE) --jobs $(JOBS)
+
+check: setup ## recompute the accuracy of every network in exports/ from the test images
+	@python -m tools.check
+
 test: setup ## run the whole test suite
 	@python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
 
@@ -32,6 +39,9 @@ lint: setup ## ruff and mypy
 	@ruff check .
 	@ruff format --check .
 	@mypy
+
+accept: setup ## show that the code computes what it did at BASE, and tell DVC so
+	@python -m tools.accept $(BASE)
 
 lock: ## compile requirements.txt from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \

@@ -1,4 +1,5 @@
 import copy
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,13 @@ def run_stage(stage: str, *arguments: object, cwd: Path, **options) -> subproces
         check=options.pop("check", True),
         **options,
     )
+
+
+def help_of(stage: str, monkeypatch, capsys) -> str:
+    """What `python -m stages.<stage> --help` prints."""
+    monkeypatch.setattr(sys, "argv", [f"stages.{stage}", "--help"])
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"stages.{stage}").main()
+    assert end.value.code == 0
+    return capsys.readouterr().out

@@ -25,9 +25,9 @@ FEW = {
 
 
 def test_one_row_runs_by_name_and_the_root_pipeline_stays_out_of_it(tmp_path):
-    clone = Clone(tmp_path / "clone", "reports/cifar10/params.yaml", FEW)
-    pipeline = "reports/cifar10/dvc.yaml"
-    ran = clone.repro(f"{pipeline}:evaluate-tuned@resnet20-complete-1")
+    clone = Clone(tmp_path / "clone", "tables/cifar10/params.yaml", FEW)
+    pipeline = "tables/cifar10/dvc.yaml"
+    ran = clone.repro(f"{pipeline}:evaluate-complete@resnet20-complete-1")
     assert ran == {
         f"{pipeline}:{stage}"
         for stage in (
@@ -35,7 +35,7 @@ def test_one_row_runs_by_name_and_the_root_pipeline_stays_out_of_it(tmp_path):
             "teacher@resnet20-1",
             "finetune@resnet20-1",
             "complete@resnet20-1",
-            "evaluate-tuned@resnet20-complete-1",
+            "evaluate-complete@resnet20-complete-1",
         )
     }
     metrics = json.loads((clone.folder / "results/cifar10/resnet20-complete-1.json").read_text())

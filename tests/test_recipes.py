@@ -1,74 +1,180 @@
-"""The recipes name everything that decides a stage's bytes."""
+"""The recipes of the tables: what each stage reads, runs and depends on."""
 
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import grimp
 import pytest
+from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
+from dvc.stage import Stage
+from torch.distributed.run import parse_args
 
+from pipeline.names import LOSSES
+from pipeline.params import load_params
 from pipeline.provenance import TRAINING_CODE
-from tests.conftest import ROOT
+from tests.conftest import ROOT, help_of, read_yaml
 
-TABLES = sorted(path.parent for path in ROOT.glob("tables/*/dvc.yaml"))
+TABLES = [Path("dvc.yaml"), *sorted(p.relative_to(ROOT) for p in ROOT.glob("tables/*/dvc.yaml"))]
 TRAININGS = ("teacher", "finetune", "binarize")
+every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.parent.name)
 
 
 @cache
-def _imports() -> grimp.ImportGraph:
+def all_stages() -> list[Stage]:
+    with Repo(str(ROOT)) as repo:
+        return list(repo.index.stages)
+
+
+def stages_of(table: Path) -> Iterator[tuple[str, str, Stage]]:
+    """Name, module below `stages` and stage."""
+    for stage in all_stages():
+        if Path(stage.path) == ROOT / table:
+            yield stage.addressing, re.search(r"-m stages\.(\w+)", stage.cmd)[1], stage
+
+
+def files(entries: list) -> set[str]:
+    return {Path(each.fs_path).relative_to(ROOT).as_posix() for each in entries}
+
+
+def code_of(stage: Stage) -> set[str]:
+    return {path for path in files(stage.deps) if path.startswith(("pipeline/", "stages/"))}
+
+
+def params_of(stage: Stage) -> set[str]:
+    params = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+    return {section for dep in params for section in dep.params}
+
+
+@cache
+def imports() -> grimp.ImportGraph:
     return grimp.build_graph("pipeline", "stages", cache_dir=None)
 
 
-def _closure(module: str) -> set[str]:
-    """Files of a stage and of every module of this project that it imports, at any depth."""
-    files = set()
-    for name in {module} | _imports().find_upstream_modules(module):
-        path = Path(*name.split("."))
-        if (ROOT / path.with_suffix(".py")).is_file():
-            files.add(path.with_suffix(".py").as_posix())
-    return files
-
-
 @cache
-def _stages(folder: Path) -> list[tuple[str, str, set[str]]]:
-    """Name, module and code deps of each stage of a table."""
-    with Repo(str(ROOT)) as repo:
-        stages = [stage for stage in repo.index.stages if Path(stage.path).parent == folder]
-        return [
-            (
-                stage.addressing,
-                stage.cmd.split(" -m ")[1].split()[0],
-                {
-                    Path(dep.fs_path).relative_to(ROOT).as_posix()
-                    for dep in stage.deps
-                    if Path(dep.fs_path).relative_to(ROOT).parts[0] in ("pipeline", "stages")
-                },
-            )
-            for stage in stages
-        ]
+def closure(module: str) -> set[str]:
+    """Files of a module and of everything in this project that it imports, at any depth."""
+    paths = (Path(*name.split(".")) for name in {module} | imports().find_upstream_modules(module))
+    return {
+        path.with_suffix(".py").as_posix()
+        for path in paths
+        if (ROOT / path.with_suffix(".py")).is_file()
+    }
 
 
-@pytest.mark.parametrize("folder", [ROOT, *TABLES], ids=lambda folder: folder.name)
-def test_each_stage_depends_on_every_module_that_it_imports(folder: Path) -> None:
-    for name, module, deps in _stages(folder):
+@every_table
+def test_each_stage_depends_on_every_module_that_it_imports(table):
+    for name, module, stage in stages_of(table):
+        deps = code_of(stage)
         missing = {
             file
-            for file in _closure(module)
+            for file in closure(f"stages.{module}")
             if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)
         }
         assert not missing, f"{name} imports {', '.join(sorted(missing))}"
 
 
-@pytest.mark.parametrize("folder", [ROOT, *TABLES], ids=lambda folder: folder.name)
-def test_a_training_depends_on_the_code_that_its_checkpoints_do(folder: Path) -> None:
-    other = {f"stages/{name}.py" for name in TRAININGS}
-    for name, module, deps in _stages(folder):
-        stage = module.removeprefix("stages.")
-        if stage in TRAININGS:
-            assert deps == set(TRAINING_CODE) - other | {f"stages/{stage}.py"}, name
+@every_table
+def test_a_training_depends_on_the_code_that_its_checkpoints_depend_on(table):
+    others = {f"stages/{name}.py" for name in TRAININGS}
+    for name, module, stage in stages_of(table):
+        if module in TRAININGS:
+            assert code_of(stage) == set(TRAINING_CODE) - others | {f"stages/{module}.py"}, name
 
 
-def test_every_dep_of_the_code_exists() -> None:
-    for _, _, deps in _stages(ROOT):
-        for dep in deps:
-            assert (ROOT / dep).exists(), dep
+@every_table
+def test_every_stage_says_what_it_does(table):
+    assert all(stage.desc for _, _, stage in stages_of(table))
+
+
+@every_table
+def test_every_command_uses_options_that_the_stage_has(table, monkeypatch, capsys):
+    known: dict[str, set[str]] = {}
+    for name, module, stage in stages_of(table):
+        if module not in known:
+            known[module] = set(re.findall(r"--[a-z-]+", help_of(module, monkeypatch, capsys)))
+        assert set(re.findall(r" (--[a-z-]+)", stage.cmd)) <= known[module], name
+
+
+@every_table
+def test_every_training_depends_on_the_params_that_its_losses_read(table):
+    """A section that is missing there would leave a stale result after a change."""
+    phases = {"teacher": "teacher", "finetune": "finetune", "binarize": "student"}
+    for name, module, stage in stages_of(table):
+        if module not in phases or "--pretrained" in stage.cmd:
+            continue
+        step = re.search(r"--step (\w+)", stage.cmd)
+        phase = f"step_{step[1]}" if step else phases[module]
+        listed = re.search(r"--losses ([a-z_ ]+)", stage.cmd)
+        losses = listed[1].split() if listed else ["cross_entropy"]
+        assert set(losses) <= set(LOSSES), name
+        read = {phase, "augmentation", "compute", "cross_entropy", "debug", "network", *losses}
+        if module == "binarize":
+            read.add("binarization")
+        assert params_of(stage) == read, name
+
+
+@every_table
+def test_every_folder_that_a_command_names_is_an_input_or_an_output(table):
+    for name, _, stage in stages_of(table):
+        known = files(stage.deps) | files(stage.outs)
+        assert set(re.findall(r"(?:data|models)/\S+", stage.cmd)) <= known, name
+
+
+@every_table
+def test_the_launcher_is_left_to_the_shell(table):
+    """DVC hashes the command: what the variable holds must not be in it."""
+    shell = shutil.which("sh")
+    seen = set()
+    for name, module, stage in stages_of(table):
+        if module not in TRAININGS:
+            assert stage.cmd.startswith(f"python -m stages.{module} "), name
+        if module in seen:
+            continue
+        seen.add(module)
+        if module not in TRAININGS:
+            continue
+
+        def words(cmd=stage.cmd, **environment):
+            command = [shell, "-c", f"echo {cmd}"]
+            return subprocess.check_output(command, env=environment).decode().split()
+
+        assert words() == ["python", *shlex.split(stage.cmd)[1:]], name
+        launched = words(BDBNN_LAUNCH="torchrun --standalone --nproc-per-node=2")
+        assert launched[:4] == ["torchrun", "--standalone", "--nproc-per-node=2", "-m"], name
+        arguments = parse_args(launched[1:])  # torchrun takes what abbreviates its own options
+        assert [arguments.training_script, *arguments.training_script_args] == launched[4:], name
+
+
+@every_table
+def test_a_table_reads_its_own_params_and_writes_its_own_folders(table):
+    cells = read_yaml((ROOT / table).with_name("cells.yaml"))
+    load_params(ROOT / cells["settings"])
+    assert (ROOT / cells["settings"]).parent == (ROOT / table).parent
+    for name, _, stage in stages_of(table):
+        for path in files(stage.outs):
+            assert path.split("/")[1] == cells["table"], name
+
+
+def test_no_two_tables_write_the_same_folder():
+    names = [read_yaml((ROOT / table).with_name("cells.yaml"))["table"] for table in TABLES]
+    assert len(set(names)) == len(names)
+
+
+def test_the_whole_tables_hold_every_row_for_three_seeds():
+    found = {table.parent.name: len(list(stages_of(table))) for table in TABLES}
+    seeds, rows, prepare_and_report = 3, 9, 2
+    trained_evaluated_exported = 3
+    of_a_network = trained_evaluated_exported * rows * seeds
+    assert found["cifar10-full"] == 2 * of_a_network + prepare_and_report
+    assert found["cifar10-vgg-full"] == of_a_network + prepare_and_report
+    students = 2 * 6 * seeds * (1 + trained_evaluated_exported)  # one step more
+    teachers = seeds * trained_evaluated_exported
+    pretrained = seeds * 2  # read and evaluated
+    tuned = 2 * 2 * seeds * 2  # with the kurtosis loss and without, trained and evaluated
+    assert found["imagenet"] == students + teachers + pretrained + tuned + prepare_and_report

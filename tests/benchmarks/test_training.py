@@ -25,7 +25,7 @@ OURS = {"ours", "ours, optimizer not fused", "ours, channels last"}
 @pytest.fixture
 def workload() -> Workload:
     """Sixteen images of 16x16 pixels in batches of eight, eager, WDM as the usual loop has it."""
-    params = load_params(ROOT / "reports/cifar10/full/params.yaml")
+    params = load_params(ROOT / "tables/cifar10-full/params.yaml")
     changes = {
         "compute": {"precision": "float32", "compile": "off", "threads": 1},
         "student": {"batch_size": 8},

@@ -55,7 +55,7 @@ def folder(tmp_path_factory) -> Path:
                 pixels = random.integers(0, 256, (40, 48, 3), dtype=np.uint8)
                 pixels[:, :, channel] //= 4
                 Image.fromarray(pixels).save(place / f"{index}.JPEG")
-    params = read_yaml(ROOT / "reports/imagenet/params.yaml")
+    params = read_yaml(ROOT / "tables/imagenette/params.yaml")
     write_yaml(folder / "params.yaml", with_overrides(params, TINY))
     torch.manual_seed(0)
     weights = resnet18(num_classes=len(CLASSES)).state_dict()
@@ -79,8 +79,9 @@ def test_a_student_of_a_pretrained_teacher_takes_two_steps(folder, run_here):
         assert all(torch.equal(saved[name], tensor) for name, tensor in given.items())
     description = load_description(folder / TEACHER)
     assert (description.pretrained, description.best_epoch) == (True, 0)
-    assert description.provenance["weights"] == "teacher.safetensors"
-    assert description.provenance["weights_sha256"] == sha256(folder / "teacher.safetensors")
+    made = read_json(folder / f"results/tiny/provenance/{Path(TEACHER).name}.json")["training"]
+    assert made["weights"] == "teacher.safetensors"
+    assert made["weights_sha256"] == sha256(folder / "teacher.safetensors")
     curves = pd.read_csv(folder / "results/tiny/curves" / f"{Path(TEACHER).name}.csv")
     assert curves["epoch"].tolist() == [0]
     assert curves["validation_top1"].item() == pytest.approx(description.validation_top1)

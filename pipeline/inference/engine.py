@@ -1,0 +1,141 @@
+"""Run an exported network: no torch, so that an answer takes less than a second."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import UserError
+from pipeline.inference.manifest import MODEL, Manifest, read_manifest
+from pipeline.inference.preparation import read_pixels
+
+BATCH = 32
+"""Images that the engine is given at a time; any number of them is allowed."""
+
+
+class ExportedNetwork:
+    """An exported network, see `load_export`."""
+
+    def __init__(self, manifest: Manifest, model: Any, engine: Any, threads: int) -> None:
+        self.manifest = manifest
+        self._model = model
+        self._engine = engine
+        self._threads = threads
+        self._compiled: dict[int, Any] = {}
+
+    def logits(self, pixels: np.ndarray) -> np.ndarray:
+        """Logits, float32 (N, classes).
+
+        Args:
+            pixels: uint8 (N, channels, image_size, image_size), any N.
+
+        Raises:
+            UserError: shape or dtype is another.
+        """
+        size = self.manifest.image_size
+        wanted = (self.manifest.channels, size, size)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != wanted:
+            raise UserError(
+                f"{self.manifest.name}: images are {pixels.dtype} {pixels.shape[1:]}, it takes "
+                f"uint8 {wanted}"
+            )
+        parts = [np.empty((0, len(self.manifest.classes)), np.float32)]
+        for start in range(0, len(pixels), BATCH):
+            batch = np.ascontiguousarray(pixels[start : start + BATCH])
+            parts.append(self.compiled(len(batch))(batch)[0].copy())
+        return np.concatenate(parts)
+
+    def compiled(self, batch: int) -> Any:
+        """The `openvino.CompiledModel` for batches of this size, compiled once."""
+        if batch not in self._compiled:
+            size = self.manifest.image_size
+            self._model.reshape([batch, self.manifest.channels, size, size])
+            options = compile_options(self._threads)
+            self._compiled[batch] = self._engine.compile_model(self._model, "CPU", options)
+        return self._compiled[batch]
+
+
+def compile_options(threads: int) -> dict[str, Any]:
+    """How OpenVINO is to compute: in float32, and fast for one batch at a time.
+
+    By default it computes in bfloat16 where the processor can, which would turn signs.
+
+    Args:
+        threads: How many; 0 leaves it to OpenVINO.
+    """
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+
+def xnor_convolutions(compiled: Any) -> int:
+    """Binary convolutions that a graph in execution computes by XNOR and popcount.
+
+    Args:
+        compiled: An `openvino.CompiledModel`.
+    """
+    layers = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    kernels = [
+        layer["primitiveType"].value
+        for layer in layers
+        if layer["layerType"].value == "BinaryConvolution"
+    ]
+    return sum(kernel.startswith("jit_") and kernel.endswith("_u1") for kernel in kernels)
+
+
+def load_export(folder: Path, *, threads: int = 0) -> ExportedNetwork:
+    """Read an export; nothing in it is executed.
+
+    Args:
+        folder: What the stage export wrote.
+        threads: How many to compute with; 0 leaves it to OpenVINO.
+
+    Raises:
+        UserError: the folder is no export, is of another version, was changed or cut short, its
+            parts do not fit together, or there is no OpenVINO for this platform.
+    """
+    manifest = read_manifest(folder)
+    try:
+        import openvino as ov  # noqa: PLC0415
+    except ImportError as error:
+        raise UserError(
+            f"openvino cannot be imported ({error}): pip install openvino; it has packages for "
+            "Linux, Windows and macOS"
+        ) from error
+    engine = ov.Core()
+    if "CPU" not in engine.available_devices:
+        raise UserError("openvino has no CPU plugin on this platform")
+    try:
+        model = engine.read_model(folder / MODEL)
+    except RuntimeError as error:
+        raise UserError(f"{folder / MODEL}: could not be read by OpenVINO ({error})") from error
+    found = tuple(model.input(0).shape)[1:]
+    wanted = (manifest.channels, manifest.image_size, manifest.image_size)
+    if found != wanted:
+        raise UserError(f"{folder / MODEL}: takes images {found}, {wanted} are in its manifest")
+    return ExportedNetwork(manifest, model, engine, threads)
+
+
+def predict(network: ExportedNetwork, images: Iterable[Path]) -> np.ndarray:
+    """Probability of each class for each image file, float32 (N, classes).
+
+    Args:
+        network: From `load_export`.
+        images: Files of any size and mode, see `read_pixels`.
+
+    Raises:
+        UserError: a file cannot be read or decoded.
+    """
+    manifest = network.manifest
+    pixels = [read_pixels(path, manifest) for path in images]
+    shape = (len(pixels), manifest.channels, manifest.image_size, manifest.image_size)
+    return softmax(network.logits(np.array(pixels, np.uint8).reshape(shape)))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities of logits (N, classes), in the same shape and dtype."""
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    return powers / powers.sum(1, keepdims=True)

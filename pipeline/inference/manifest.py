@@ -1,0 +1,109 @@
+"""What an exported network is and where it came from: the manifest beside its model."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline.artifacts import read_json, sha256, write_json
+from pipeline.errors import UserError
+
+MANIFEST = "export.json"
+"""The file that every export has."""
+MODEL, WEIGHTS = "model.xml", "model.bin"
+"""OpenVINO's own format: the graph, and its constants one after the other."""
+README = "README.md"
+VERSION = 1
+
+
+class Manifest(BaseModel):
+    """An exported network in words and numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    version: int
+    """Of this format."""
+    architecture: dict[str, Any]
+    """See `pipeline.models.architecture.Architecture`."""
+    row: str
+    seed: int
+    weights_sha256: str
+    """SHA-256 of best.safetensors, the trained network that was exported."""
+    debug: bool
+    """Trained with a debug switch on: no result."""
+    data: dict[str, Any]
+    """Section `data` of the params it was trained with."""
+    origin: dict[str, Any]
+    """Of the images: package and version, or names of files with their SHA-256."""
+    classes: tuple[str, ...]
+    """In the order of the logits."""
+    channels: int
+    image_size: int
+    """Height and width in pixels."""
+    resize: int | None
+    """Shorter side in pixels before the central crop; None: `fit` brings an image to size."""
+    mean: tuple[float, ...]
+    """Of each channel, pixel values scaled to [0, 1]; the model subtracts it."""
+    std: tuple[float, ...]
+    """Likewise, the standard deviation; the model divides by it."""
+    binary_convolutions: int
+    """Of weights and input that are both one bit."""
+    counted_bits: int
+    """See `pipeline.evaluation.cost.storage_bits`; less 32 for each scale that is folded."""
+    files: dict[str, str]
+    """SHA-256 of each file beside the manifest."""
+
+    @property
+    def name(self) -> str:
+        """The run it came from, <network>-<row>-<seed>."""
+        return f"{self.architecture['network']}-{self.row}-{self.seed}"
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write export.json into `folder`, with the SHA-256 of its own content as its last entry."""
+    content = manifest.model_dump(mode="json")
+    write_json(folder / MANIFEST, {**content, "sha256": _digest(content)})
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read export.json of `folder` and hold it and the files beside it against their checksums.
+
+    Raises:
+        UserError: it is missing, of another version, or it or a file beside it was changed.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: is no exported network, it has no {MANIFEST}; python -m stages.export "
+            "makes one from a trained network"
+        )
+    content = read_json(path)
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != VERSION:
+        raise UserError(f"{path}: version is {version!r}, this code reads version {VERSION}")
+    stated = content.pop("sha256", None)
+    if stated != _digest(content):
+        raise UserError(f"{path}: was changed: its content differs from its own checksum")
+    try:
+        manifest = Manifest.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {key}: {first['msg']}") from None
+    for name in (MODEL, WEIGHTS, README):
+        _check_file(folder / name, manifest.files.get(name))
+    return manifest
+
+
+def _check_file(path: Path, stated: str | None) -> None:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, the export is not whole")
+    if sha256(path) != stated:
+        raise UserError(f"{path}: was changed or cut short: it differs from its checksum")
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,49 @@
+"""Image files to the pixels that an exported network takes, as the test images were prepared."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.data.images import fit, load_image
+from pipeline.errors import UserError
+from pipeline.inference.manifest import Manifest
+
+
+def read_pixels(path: Path, manifest: Manifest) -> np.ndarray:
+    """Decode an image file of any size and mode, see `load_image`, and bring it to size.
+
+    A network of grey images sees the luminance of coloured ones.
+
+    Args:
+        path: The file.
+        manifest: Of the network, which says what it takes.
+
+    Returns:
+        uint8 (channels, image_size, image_size).
+
+    Raises:
+        UserError: the file cannot be read or decoded.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: could not be read: {error.strerror}") from error
+    image = load_image(str(path), content).convert("L" if manifest.channels == 1 else "RGB")
+    size = manifest.image_size
+    if manifest.resize is None:
+        return fit(image, size)[: manifest.channels]
+    return _central_crop(image.convert("RGB"), manifest.resize, size)[: manifest.channels]
+
+
+def _central_crop(image: Image.Image, resize: int, size: int) -> np.ndarray:
+    """Central pixels after the shorter side was resized, as `EvaluationCrop` rounds the lengths.
+
+    It resizes by torchvision, whose pixels are off Pillow's by one level at most.
+    """
+    shorter, longer = sorted(image.size)
+    other = int(resize * longer / shorter)
+    width, height = (resize, other) if image.width == shorter else (other, resize)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return np.asarray(resized.crop((left, top, left + size, top + size))).transpose(2, 0, 1)

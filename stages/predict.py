@@ -1,0 +1,102 @@
+"""Name what images show, by an exported network: classes with probabilities.
+
+Prints one line for each image on stdout, as --format says, and one for each file that is no image
+on stderr; if there was such a file, the exit code is 1. Folders are searched for images, with all
+folders in them.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import UserError, run
+from pipeline.inference.engine import BATCH, ExportedNetwork, load_export, softmax
+from pipeline.inference.preparation import read_pixels
+
+SHOWN = 3
+"""Classes in a line of text; the other formats have all."""
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.predict",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", type=Path, required=True, help="folder of the export")
+    parser.add_argument(
+        "--format",
+        choices=("text", "csv", "json"),
+        default="text",
+        help="text: the three likeliest classes; csv, json (an object a line): all of them",
+    )
+    parser.add_argument("images", type=Path, nargs="+", help="files or folders")
+    arguments = parser.parse_args()
+    network = load_export(arguments.model)
+    classes = network.manifest.classes
+    if arguments.format == "csv":
+        _print_csv(["image", "class", *classes])
+    bad: list[Path] = []
+    for path, probabilities in _predictions(network, _files(arguments.images), bad):
+        best = classes[probabilities.argmax()]
+        if arguments.format == "csv":
+            _print_csv([path, best, *(f"{share:.6f}" for share in probabilities)])
+        elif arguments.format == "json":
+            shares = {
+                name: round(float(share), 6)
+                for name, share in zip(classes, probabilities, strict=True)
+            }
+            answer = {"image": str(path), "class": best, "probabilities": shares}
+            print(json.dumps(answer, ensure_ascii=False))
+        else:
+            order = np.argsort(-probabilities, kind="stable")[:SHOWN]
+            likeliest = [f"{classes[index]} {probabilities[index]:.2%}" for index in order]
+            print(f"{path}: {', '.join(likeliest)}")
+    if bad:
+        sys.exit(1)
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files named, and those of the folders named whose suffix is that of an image."""
+    for path in paths:
+        if path.is_dir():
+            suffixes = Image.registered_extensions()
+            found = sorted(each for each in path.rglob("*") if each.suffix.lower() in suffixes)
+            if not found:
+                print(f"error: {path}: holds no image", file=sys.stderr)
+            yield from found
+        else:
+            yield path
+
+
+def _predictions(
+    network: ExportedNetwork, files: Iterator[Path], bad: list[Path]
+) -> Iterator[tuple[Path, np.ndarray]]:
+    """Each image with its probabilities; `bad` gets the files that are none."""
+    while chunk := list(islice(files, BATCH)):
+        images: dict[Path, np.ndarray] = {}
+        for path in chunk:
+            try:
+                images[path] = read_pixels(path, network.manifest)
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                bad.append(path)
+        if images:
+            probabilities = softmax(network.logits(np.stack(list(images.values()))))
+            yield from zip(images, probabilities, strict=True)
+
+
+def _print_csv(cells: Sequence[object]) -> None:
+    csv.writer(sys.stdout, lineterminator="\n").writerow(cells)
+
+
+if __name__ == "__main__":
+    run(main)

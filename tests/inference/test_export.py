@@ -1,0 +1,198 @@
+"""An export on disk: whole, the same to the byte, and refused when it was changed."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.artifacts import read_array, sha256
+from pipeline.data.prepared import load_manifest
+from pipeline.errors import UserError
+from pipeline.inference.engine import load_export, predict
+from pipeline.inference.export import export
+from pipeline.inference.manifest import (
+    MANIFEST,
+    MODEL,
+    README,
+    WEIGHTS,
+    read_manifest,
+    write_manifest,
+)
+from pipeline.models.saved import load_trained
+from tests.conftest import run_stage
+from tests.inference.conftest import save_network
+from tests.inference.test_graph import in_torch
+from tests.models.test_binary import binarization
+from tests.models.test_networks import architecture
+
+
+def test_every_test_image_as_in_torch(exported, model, tiny_digits) -> None:
+    images = read_array(tiny_digits / "test_images.npy")
+    data = load_manifest(tiny_digits)
+    network, _ = load_trained(model, "best")
+
+    logits = load_export(exported, threads=1).logits(images)
+
+    expected = in_torch(network, images, data.mean, data.std)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    assert logits.argmax(1).tolist() == expected.argmax(1).tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 70])
+def test_batches_of_any_size(exported, count) -> None:
+    network = load_export(exported, threads=1)
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 1, 8, 8), np.uint8)
+
+    logits = network.logits(pixels)
+
+    assert logits.shape == (count, 10)
+    singly = [network.logits(image[None])[0] for image in pixels]
+    assert np.allclose(logits, np.reshape(singly, logits.shape), atol=1e-5)
+
+
+def test_the_stage_writes_the_same_bytes_again(exported, model, tiny_digits, tmp_path) -> None:
+    again = tmp_path / "again"
+    run_stage("export", "--data", tiny_digits, "--model", model, "--out", again, cwd=tmp_path)
+
+    names = [MANIFEST, WEIGHTS, MODEL, README]
+    assert sorted(path.name for path in again.iterdir()) == sorted(names)
+    assert [sha256(again / name) for name in names] == [sha256(exported / name) for name in names]
+
+
+def test_what_the_manifest_says(exported, model, tiny_digits) -> None:
+    manifest, data = read_manifest(exported), load_manifest(tiny_digits)
+
+    assert manifest.name == exported.name == "resnet20-binary-1"
+    assert (manifest.classes, manifest.mean, manifest.std) == (data.classes, data.mean, data.std)
+    assert (manifest.channels, manifest.image_size, manifest.resize) == (1, 8, None)
+    assert manifest.weights_sha256 == sha256(model / "best.safetensors")
+    assert manifest.binary_convolutions == 18
+    packed = 8 * (exported / WEIGHTS).stat().st_size
+    assert packed == pytest.approx(manifest.counted_bits, rel=0.01)
+
+
+def test_nothing_imports_torch(exported, tmp_path) -> None:
+    """Of a whole prediction; it is what makes the answer quick."""
+    code = (
+        "import sys; from pathlib import Path; from pipeline.inference.engine import load_export; "
+        "import numpy as np; import stages.predict; "
+        "load_export(Path(sys.argv[1])).logits(np.zeros((1, 1, 8, 8), np.uint8)); "
+        "print([name for name in ('torch', 'pandas', 'sklearn') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(exported)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", [MODEL, WEIGHTS, README])
+def test_a_flipped_bit(exported, name) -> None:
+    content = bytearray((exported / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (exported / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: was changed or cut short"):
+        load_export(exported)
+
+
+@pytest.mark.parametrize("name", [MODEL, WEIGHTS])
+def test_a_file_cut_short_or_missing(exported, name) -> None:
+    content = (exported / name).read_bytes()
+    (exported / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(UserError, match=rf"{name}: was changed or cut short"):
+        load_export(exported)
+    (exported / name).unlink()
+    with pytest.raises(UserError, match=rf"{name}: no such file, the export is not whole"):
+        load_export(exported)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('"version": 1', '"version": 7', r"version is 7, this code reads version 1"),
+        ('"seed": 1', '"seed": 2', r"was changed: its content differs from its own checksum"),
+        ('"seed": 1,', "", r"was changed: its content differs from its own checksum"),
+        ("}", "", r"is not valid JSON"),
+    ],
+)
+def test_a_manifest_that_was_changed(exported, before, after, message) -> None:
+    path = exported / MANIFEST
+    path.write_text(path.read_text().replace(before, after, 1))
+    with pytest.raises(UserError, match=rf"^{path}: {message}"):
+        load_export(exported)
+
+
+def test_a_manifest_of_another_image_size(exported) -> None:
+    manifest = read_manifest(exported)
+    write_manifest(exported, manifest.model_copy(update={"image_size": 16}))
+    message = r"takes images \(1, 8, 8\), \(1, 16, 16\) are in its manifest"
+    with pytest.raises(UserError, match=message):
+        load_export(exported)
+
+
+def test_images_of_another_size(exported) -> None:
+    network = load_export(exported)
+    message = r"^resnet20-binary-1: images are uint8 \(1, 9, 9\), it takes uint8 \(1, 8, 8\)$"
+    with pytest.raises(UserError, match=message):
+        network.logits(np.zeros((1, 1, 9, 9), np.uint8))
+
+
+def test_a_folder_that_is_no_export(model) -> None:
+    message = rf"^{model}: is no exported network, it has no {MANIFEST}; python -m stages.export"
+    with pytest.raises(UserError, match=message):
+        load_export(model)
+
+
+def test_a_network_of_other_images(write_params, tiny_digits, tmp_path) -> None:
+    described = architecture("resnet20", channels=1, image_size=16, binarization=binarization())
+    model = save_network(tmp_path / "model", write_params(), described, "binary")
+    message = f"^--model {model}: its image_size is 16, that of {tiny_digits} is 8$"
+    with pytest.raises(UserError, match=message):
+        export(model, tiny_digits, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_openvino(exported, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UserError, match=r"^openvino cannot be imported .*pip install openvino"):
+        load_export(exported)
+
+
+def test_full_precision_in_the_same_format(write_params, tiny_digits, tmp_path) -> None:
+    described = architecture("resnet20", channels=1, image_size=8)
+    model = save_network(tmp_path / "model", write_params(), described, "full-precision")
+    manifest = export(model, tiny_digits, tmp_path / "out")
+    images = read_array(tiny_digits / "test_images.npy")
+    network, _ = load_trained(model, "best")
+
+    logits = load_export(tmp_path / "out").logits(images)
+
+    expected = in_torch(network, images, manifest.mean, manifest.std)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-4)
+    assert manifest.binary_convolutions == 0
+
+
+def test_probabilities(exported, tmp_path) -> None:
+    shutil.copy(_image(tmp_path), tmp_path / "again.png")
+    probabilities = predict(load_export(exported), [tmp_path / "image.png", tmp_path / "again.png"])
+    assert probabilities.shape == (2, 10)
+    assert np.array_equal(probabilities[0], probabilities[1])
+    assert probabilities.sum(1) == pytest.approx(1, abs=1e-6)
+    assert predict(load_export(exported), []).shape == (0, 10)
+
+
+def _image(folder):
+    Image.linear_gradient("L").save(folder / "image.png")
+    return folder / "image.png"
+
+
+def test_the_readme_works_for_who_has_nothing_else(exported) -> None:
+    image = _image(exported)
+    code = (exported / README).read_text().split("```python")[1].split("```")[0]
+
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=exported, capture_output=True, text=True, check=True
+    )
+
+    probabilities = predict(load_export(exported), [image])
+    assert result.stdout == f"{probabilities[0].argmax()}\n"

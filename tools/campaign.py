@@ -1,0 +1,130 @@
+"""Bring a table up to date with several stages at a time, one `dvc repro` for each.
+
+A stage starts as soon as those that it depends on are done. Ctrl-C and SIGTERM end the trainings
+after they have saved their last epoch; the same command goes on from there.
+
+reads   the dvc.yaml of the table
+writes  what its stages write, and its dvc.lock
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from pipeline.errors import UserError, run
+
+
+def main() -> None:
+    """Entry point of `make table`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", help="name of a folder in tables/")
+    parser.add_argument("--jobs", type=int, default=2, help="stages at a time (default: 2)")
+    parser.add_argument("--only", nargs="*", default=[], help="these stages and what they need")
+    arguments = parser.parse_args()
+    recipe = Path("tables") / arguments.table / "dvc.yaml"
+    if not recipe.is_file():
+        known = sorted(path.parent.name for path in Path("tables").glob("*/dvc.yaml"))
+        raise UserError(f"table is {arguments.table!r}: allowed are {', '.join(known)}")
+    needs = dependencies(recipe, arguments.only)
+    failed = Campaign(needs, arguments.jobs).run()
+    if failed:
+        raise UserError(f"{len(failed)} of {len(needs)} stages failed: {', '.join(failed)}")
+
+
+def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:
+    """Each stage of a recipe, and the stages that must be done before it.
+
+    Args:
+        recipe: dvc.yaml of the table.
+        only: names of stages, without the recipe; with these, only they and what they need.
+
+    Raises:
+        UserError: the recipe has no stage of such a name.
+    """
+    from dvc.repo import Repo  # noqa: PLC0415 -- takes a second, which --help need not wait for
+
+    with Repo() as repo:
+        graph = repo.index.graph
+        stages = {
+            stage.addressing: stage
+            for stage in repo.index.stages
+            if Path(stage.path).parent.samefile(recipe.parent)
+        }
+        needs = {name: {each.addressing for each in graph[stage]} for name, stage in stages.items()}
+    wanted = [f"{recipe}:{name}" for name in only] or list(needs)
+    chosen: dict[str, set[str]] = {}
+    while wanted:
+        name = wanted.pop()
+        if name not in needs:
+            raise UserError(f"{name}: no such stage; dvc stage list {recipe} names them")
+        if name not in chosen:
+            chosen[name] = needs[name]
+            wanted += needs[name]
+    return {name: chosen[name] for name in needs if name in chosen}
+
+
+class Campaign:
+    """Stages that run several at a time.
+
+    Args:
+        needs: each stage and those that must be done before it.
+        jobs: how many run at a time.
+    """
+
+    def __init__(self, needs: dict[str, set[str]], jobs: int) -> None:
+        self._needs = needs
+        self._jobs = jobs
+        self._stopped = threading.Event()
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def run(self) -> list[str]:
+        """Run every stage whose needs are met.
+
+        Returns:
+            The stages that failed or that need one that did.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        done: set[str] = set()
+        waiting = dict(self._needs)
+        futures: dict[Future[int], str] = {}
+        with ThreadPoolExecutor(self._jobs) as pool:
+            while True:
+                for name in [each for each, needs in waiting.items() if needs <= done]:
+                    del waiting[name]
+                    futures[pool.submit(self._repro, name)] = name
+                if not futures:
+                    return [name for name in self._needs if name not in done]
+                for future in wait(futures, timeout=1, return_when=FIRST_COMPLETED).done:
+                    name = futures.pop(future)
+                    if future.result() == 0:
+                        done.add(name)
+                        print(f"[{len(done)} of {len(self._needs)}] {name}", flush=True)
+
+    def _repro(self, stage: str) -> int:
+        if self._stopped.is_set():
+            return 1
+        command = ["dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", stage]
+        process = subprocess.Popen(command, start_new_session=True, stderr=sys.stderr)
+        self._running.add(process)
+        try:
+            return process.wait()
+        finally:
+            self._running.discard(process)
+
+    def _stop(self, number: int, _: object) -> None:
+        """Tell the trainings, not only DVC, which would leave them running."""
+        self._stopped.set()
+        for process in list(self._running):
+            os.killpg(process.pid, number)
+
+
+if __name__ == "__main__":
+    run(main)

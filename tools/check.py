@@ -1,0 +1,124 @@
+"""Recompute what the shipped exports get right and compare it with what is committed.
+
+For each EXPORTS/<table>/<run> the test images are read again from their source, the network is run
+by OpenVINO, and its outcome for every image is held against RESULTS/<table>/outcomes, its top-1
+against RESULTS/<table>/<run>.json. Nothing is trained or downloaded. Prints a line for each export;
+the exit code is 1 if one of them failed, or if there was nothing to check.
+"""
+
+import argparse
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from pipeline.artifacts import read_json
+from pipeline.data.sources import cifar10
+from pipeline.data.sources.registry import load_source
+from pipeline.data.sources.splitting import choose
+from pipeline.errors import UserError, run
+from pipeline.evaluation.outcomes import read_outcomes
+from pipeline.inference.engine import load_export
+from pipeline.inference.manifest import MANIFEST, Manifest
+from pipeline.params import Data, resolve
+
+NAMED = 5
+"""Images whose outcome differs, of those at most so many are named."""
+
+
+class NotHereError(Exception):
+    """The test images are not on this machine."""
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--exports", type=Path, default=Path("exports"))
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    arguments = parser.parse_args()
+    checked = failed = 0
+    for manifest in sorted(arguments.exports.glob(f"*/*/{MANIFEST}")):
+        folder = manifest.parent
+        name = f"{folder.parent.name}/{folder.name}"
+        try:
+            print(f"{name}: {_check(folder, arguments.results / folder.parent.name)}", flush=True)
+            checked += 1
+        except NotHereError as reason:
+            print(f"{name}: not checked: {reason}", flush=True)
+        except UserError as error:
+            print(f"{name}: FAILED: {error}", flush=True)
+            failed += 1
+    if failed:
+        raise UserError(f"{failed} of {checked + failed} exports differ from what is committed")
+    if not checked:
+        raise UserError(f"{arguments.exports}: holds no export whose test images are here")
+
+
+def _check(folder: Path, results: Path) -> str:
+    """What was found, in words.
+
+    Raises:
+        UserError: a file is missing or damaged, or an outcome or figure is another.
+        NotHereError: there are no test images to compute with.
+    """
+    network = load_export(folder)
+    manifest = network.manifest
+    if manifest.name != folder.name:
+        raise UserError(f"{folder / MANIFEST}: is that of {manifest.name}")
+    pixels, labels = _test_images(_data(manifest), manifest.channels)
+    correct = network.logits(pixels).argmax(1) == labels
+    committed = results / "outcomes" / f"{folder.name}.safetensors"
+    stated = read_outcomes(committed)
+    if len(stated) != len(correct):
+        raise UserError(f"{committed}: has {len(stated)} images, there are {len(correct)}")
+    other = np.flatnonzero(stated != correct)
+    if other.size:
+        named = ", ".join(map(str, other[:NAMED])) + (" ..." if other.size > NAMED else "")
+        raise UserError(
+            f"{committed}: differs from what the export computes in {other.size} of "
+            f"{len(correct)} images ({named})"
+        )
+    figures = results / f"{folder.name}.json"
+    top1 = read_json(figures).get("top1")
+    if top1 != correct.mean():
+        raise UserError(f"{figures}: top1 is {top1}, the export has {correct.mean()}")
+    return f"top-1 {correct.mean():.4f}, {correct.sum()} of {correct.size} images, as committed"
+
+
+def _data(manifest: Manifest) -> str:
+    """The section `data` of the params, as JSON, if its images are here to be read again."""
+    try:
+        data = Data.model_validate(manifest.data)
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(f"{MANIFEST}: data.{key}: {error.errors()[0]['msg']}") from error
+    if manifest.resize is not None:
+        raise NotHereError("its images are streamed; the stage evaluate judges it")
+    if data.source == "cifar10":  # would be downloaded
+        location = resolve(data.location)
+        folder = cifar10.DEFAULT_FOLDER if location == Path() else location
+        if not folder.is_dir():
+            raise NotHereError(f"CIFAR-10 is not in {folder}")
+    return json.dumps(manifest.data)
+
+
+@functools.cache
+def _test_images(data: str, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 (N, C, H, W) and labels int64 (N,) of the test split, as prepare writes them."""
+    section = Data.model_validate_json(data)
+    try:
+        source = load_source(section)
+    except UserError as error:
+        raise NotHereError(str(error)) from error
+    samples, indices = choose(source, section)["test"]
+    return samples.decode(indices, section.image_size)[:, :channels], samples.labels[indices]
+
+
+if __name__ == "__main__":
+    run(main)
