@@ -214,6 +214,17 @@ class Results:
         cells = (c for c in self.cells if (c.metrics.network, c.metrics.row) == (network, row))
         return sorted(cells, key=lambda cell: cell.metrics.seed)
 
+    def nearest(self, network: str, row: str) -> list[Cell]:
+        """The cells of one row, by seed; where the network has none, those of its teacher.
+
+        So the 32-bit rows are found where teacher and student are different networks.
+        """
+        students = [cell for cell in self.cells if cell.metrics.network == network]
+        teachers = sorted({cell.details.teacher or "" for cell in students})
+        networks = [network, *(name.partition("-")[0] for name in teachers)]
+        found = (self.seeds(each, row) for each in networks)
+        return next((cells for cells in found if cells), [])
+
     def run_rows(self, network: str) -> list[tuple[Row, list[Cell]]]:
         """The rows that were run, with their cells by seed."""
         return [(row, cells) for row, cells in self.rows(network) if cells]

@@ -38,16 +38,19 @@ def cards(results: Results, network: str) -> list[Card]:
     """The best figures of a network, one card for each of three rows."""
     found = []
     for row in (row_named(name) for name in CARDS):
-        mean = top1(results, network, row.name)
+        cells = results.nearest(network, row.name)
+        measured = cells[0].metrics.network if cells else network
+        mean = top1(results, measured, row.name)
+        label = row.label if measured == network else f"{row.label}, {network_label(measured)}"
         figure, under = "not run", ""
         if mean:
-            weights, activations = results.seeds(network, row.name)[0].bits
+            weights, activations = cells[0].bits
             figure = f"{100 * mean.mean:.2f} %"
             under = (
                 f"test top-1, {_interval(mean)}; weights {weights} bit, activations "
                 f"{activations} bit"
             )
-        found.append(Card(row.label, row.colour, figure, under))
+        found.append(Card(label, row.colour, figure, under))
     return found
 
 

@@ -105,6 +105,30 @@ def test_networks_have_names_and_top5(results: Results) -> None:
     assert summary.conclusion(results, TEACHER).startswith("ResNet-34 (torchvision), Full pre")
 
 
+def test_the_teacher_stands_beside_students_of_another_network(tmp_path: Path) -> None:
+    teacher = "torchvision_resnet18"
+    shape = {"seeds": [1], "layers": 2, "epochs": 2}
+    write_results(tmp_path, networks=[STUDENT], rows=["binary", "complete"], **shape)
+    write_results(tmp_path, networks=[teacher], rows=["fine-tuned", "kurtosis"], **shape)
+    for row, taught_by in (("binary", "fine-tuned"), ("complete", "kurtosis")):
+        path = tmp_path / f"details/{STUDENT}-{row}-1.json"
+        edit_json(path, teacher=f"{teacher}-{taught_by}-1")
+    found = load_results(tmp_path)
+    assert [cell.name for cell in weights.histogram_cells(found, STUDENT)] == [
+        f"{teacher}-fine-tuned-1",
+        f"{teacher}-kurtosis-1",
+        f"{STUDENT}-binary-1",
+        f"{STUDENT}-complete-1",
+    ]
+    titles = [axes.get_title("left") for axes in feature_maps.feature_maps(found, STUDENT).axes]
+    assert not any("not run" in title for title in titles)
+    assert found.nearest(STUDENT, "full-precision") == []
+    write_results(tmp_path, networks=[teacher], rows=["full-precision"], **shape)
+    [real, *_] = summary.cards(load_results(tmp_path), STUDENT)
+    assert real.label == "Full precision, ResNet-18 (torchvision)"
+    assert real.figure != "not run"
+
+
 def test_every_figure_of_a_pretrained_teacher_is_drawn(results: Results, tmp_path: Path) -> None:
     assert len(accuracy.training_curves(results, TEACHER).axes) == 3
     for draw in (

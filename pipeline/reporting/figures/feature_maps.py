@@ -34,7 +34,7 @@ def feature_maps(results: Results, network: str) -> Figure:
         for column, rows in enumerate(candidates, start=1):
             axes = figure.add_subplot(grid[line, column])
             axes.set_axis_off()
-            cells = [found[0] for row in rows if (found := results.seeds(network, row))]
+            cells = [found[0] for row in rows if (found := results.nearest(network, row))]
             if cells:
                 _draw_mosaic(axes, cells[0])
                 image = cells[0].feature_maps["image"]

@@ -44,7 +44,8 @@ def histogram_cells(results: Results, network: str) -> list[Cell]:
     """First seed of untuned and tuned network, and student without and with the kurtosis loss."""
     candidates = (UNTUNED, ("kurtosis",), WITHOUT_KURTOSIS, WITH_KURTOSIS)
     found = (
-        [cells[0] for row in rows if (cells := results.seeds(network, row))] for rows in candidates
+        [cells[0] for row in rows if (cells := results.nearest(network, row))]
+        for rows in candidates
     )
     return [cells[0] for cells in found if cells]
 
