@@ -44,9 +44,13 @@ def differences(results: Results, network: str) -> dict[Comparison, Compared]:
 
 
 def in_words(compared: Compared) -> str:
-    """Whether a difference stands out after Holm's correction, and what of few seeds."""
-    low, high = compared.holm_estimate.low, compared.holm_estimate.high
-    words = "higher" if low > 0 else "lower" if high < 0 else "no difference shown"
+    """Whether a difference stands out after Holm's correction, by interval and p-value alike.
+
+    The two may disagree near the bound for one seed, as the one is no inversion of the other.
+    """
+    after, words = compared.holm_estimate, "no difference shown"
+    if compared.holm_p_value < 1 - compared.estimate.confidence and after.low * after.high > 0:
+        words = "higher" if after.mean > 0 else "lower"
     seeds = compared.estimate.seeds
     if seeds >= SEEDS_NEEDED:
         return words

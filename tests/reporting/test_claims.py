@@ -5,6 +5,8 @@ import pytest
 
 from pipeline.evaluation.outcomes import write_outcomes
 from pipeline.reporting.claims import verdict_table, verdicts
+from pipeline.reporting.comparisons import Compared, Estimate
+from pipeline.reporting.estimates import in_words
 from pipeline.reporting.results import load_results
 from pipeline.reporting.sources import PublishedFigure
 from pipeline.reporting.verdicts import CLAIMS, Verdict
@@ -114,6 +116,23 @@ def test_pairs_are_of_common_seeds(tmp_path: Path) -> None:
     accurate = _verdicts(tmp_path)["accurate"]
     assert accurate.result.startswith("+2.50 points")
     assert "2 seeds" in accurate.result
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_value", "seeds", "words"),
+    [
+        (0.01, 0.03, 0.04, 3, "higher"),
+        (-0.03, -0.01, 0.04, 3, "lower"),
+        (-0.01, 0.03, 0.20, 3, "no difference shown"),
+        (0.01, 0.03, 0.06, 1, "no difference shown; one seed is too few"),
+        (-0.01, 0.03, 0.04, 2, "no difference shown; 2 seeds are too few"),
+    ],
+)
+def test_a_difference_is_called_so_by_interval_and_p_value_alike(
+    low: float, high: float, p_value: float, seeds: int, words: str
+) -> None:
+    estimate = Estimate(seeds, 360, (low + high) / 2, low, high, 0.95)
+    assert in_words(Compared(estimate, p_value / 8, "a family", 8, p_value, estimate)) == words
 
 
 def test_the_table_has_a_line_for_each_claim(folder: Path) -> None:
