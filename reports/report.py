@@ -19,7 +19,7 @@ redraw = "dvc repro report"
 from pathlib import Path
 
 from pipeline.params import load_params
-from pipeline.reporting import caveats, context, summary, tables
+from pipeline.reporting import caveats, claims, context, summary, tables
 from pipeline.reporting.figures import accuracy, feature_maps, style, weights
 from pipeline.reporting.page import Page
 from pipeline.reporting.results import load_results
@@ -38,7 +38,16 @@ page.text(context.data_size(run))
 page.banner(caveats.debug_banner(run))
 
 # %%
-# The verdict on each claim of the paper belongs here, before any figure.
+verdicts = claims.verdicts(run, context.data_name(run, known_files), figures_of_others)
+if verdicts:
+    page.table(
+        "verdict",
+        claims.verdict_table(verdicts),
+        "What came out for each claim of the paper: it holds, does not hold or is undecided. The "
+        "thresholds were set before the runs. A verdict is about this experiment alone, that is "
+        "its data, its networks and its schedule.",
+        prose=True,
+    )
 
 # %%
 page.bullets(
@@ -51,18 +60,21 @@ for network in page.networks(run.networks):
     page.figure(
         f"headline-{network}",
         accuracy.headline(run, network, figures_of_others),
-        "Test top-1 of the epoch that was best on the validation images. The intervals are "
-        "bootstraps over the test images of one seed; they do not include the variance between "
-        "seeds. Published figures, where there are any, have an axis of their own.",
-        alt="Dot plot of test top-1 of every row, one dot with an interval for each seed",
-        data=f"tables/runs-{network}.csv",
+        "Test top-1 of the epoch that was best on the validation images. Bars are means over the "
+        "seeds, bands their intervals: bootstraps over seeds and test images, or over the test "
+        "images alone where there is one seed. Rows share their test images, so that bands which "
+        "overlap may still differ: see the ablation. Published figures, where there are any, have "
+        "an axis of their own.",
+        alt="Dot plot of test top-1 of every row: mean, interval and one dot for each seed",
+        data=f"tables/measured-{network}.csv",
     )
 
 # %% [markdown]
 # ## Measured and published
 # The best epoch is chosen on validation images held out from training, and each run is tested once
-# with the weights of that epoch. ± is the standard deviation over the seeds. The 95 % interval is
-# Student's t interval of the mean over the seeds.
+# with the weights of that epoch. ± is the standard deviation over the seeds. The interval of a mean
+# is a bootstrap over seeds and test images, with the confidence of the parameters; that of one seed
+# is over the test images alone.
 
 # %%
 for network in page.networks(run.networks):
@@ -75,23 +87,25 @@ for network in page.networks(run.networks):
     page.table(
         f"runs-{network}",
         tables.runs(run, network),
-        "Every run. The bootstrap interval is over the test images; seed variance is not included.",
+        "The bootstrap interval is over the test images; seed variance is not included.",
+        folded="Every run",
     )
 
 # %% [markdown]
 # ## Ablation
-# Each row against the row it adds one thing to: the difference in test top-1, in points, paired by
-# seed. A difference stands out from the seed spread if its 95 % interval (Student's t over the
-# paired differences) excludes zero. The intervals are not corrected for their number: if no row
-# differed from another, one in twenty would still exclude zero. With two seeds the interval
-# reaches 9 standard deviations to either side, with five 1.2: few seeds can only show large
-# differences.
+# Each row against a row that differs from it in one thing, and the complete method against binary
+# alone: the difference in test top-1, in points, paired by seed and by test image. Students
+# differ in nothing but their losses and their teacher. Intervals and p-values of several seeds are
+# bootstraps over seeds and test images; those of one seed are of the test images alone
+# (exact McNemar test). The comparisons of a network are one family, corrected for their number by
+# Holm's procedure; the words follow the corrected interval. With one or two seeds the bootstrap
+# hardly knows how trainings differ, and its intervals are too narrow.
 
 # %%
 for network in page.networks(run.networks):
     ablation = tables.ablation(run, network)
     if len(ablation.shown):
-        page.table(f"ablation-{network}", ablation, "What each part adds.")
+        page.table(f"ablation-{network}", ablation, "What each part adds, in points of test top-1.")
     page.text(summary.not_compared(run, network))
 
 # %% [markdown]
@@ -123,11 +137,11 @@ for network in page.networks(run.networks):
     page.figure(
         f"histograms-{network}",
         weights.weight_histograms(run, network),
-        "Histograms at the best epoch of the first seed: teacher, kurtosis-tuned teacher, and a "
-        "student without and one with the kurtosis loss. Dotted: a uniform distribution; upright "
-        "lines: two points, each of the same variance. Layers with fewer weights have fewer bins. "
-        "Weights beyond 2.9 standard deviations (2.7 in layers of fewer than 10,000 weights) are "
-        "counted but not drawn.",
+        "Histograms at the best epoch of the first seed: the fine-tuned network without and with "
+        "the kurtosis loss, and a student without and one with it. Dotted: a uniform distribution; "
+        "upright lines: two points, each of the same variance. Layers with fewer weights have "
+        "fewer bins. Weights beyond 2.9 standard deviations (2.7 in layers of fewer than 10,000 "
+        "weights) are counted but not drawn.",
         alt="Histograms of standardised weights, one panel per layer",
         data=f"{results}/details",
     )
@@ -137,7 +151,12 @@ for network in page.networks(run.networks):
 
 # %%
 for network in page.networks(run.networks):
-    page.text(summary.kurtosis_distances(run, network))
+    page.table(
+        f"kurtosis-{network}",
+        tables.kurtosis(run, network),
+        "Kurtosis before and after training: means over layers and seeds, and the least and the "
+        "greatest layer of any seed. The distance to the target is the mean of each layer's.",
+    )
     page.figure(
         f"kurtosis-{network}",
         weights.kurtosis_by_layer(run, network),
@@ -158,12 +177,20 @@ for network in page.networks(run.networks):
 # %% [markdown]
 # ## Feature maps
 # What a layer (the second under the kurtosis loss) sees of one test image, at 32 and at 1 bit,
-# without and with the kurtosis loss. The paper shows such a figure. A blank 1-bit map is all of one
-# sign and carries nothing. One image of one layer illustrates; it proves nothing.
+# without and with the kurtosis loss. The paper shows such a figure. A 1-bit map is blank if the
+# rarer sign has less than 1 % of its pixels. One image of one layer illustrates and proves nothing,
+# so the table counts blank maps over all test images and layers.
 
 # %%
 for network in page.networks(run.networks):
-    page.text(summary.blank_counts(run, network))
+    blank = tables.blank_maps(run, network)
+    if blank:
+        page.table(
+            f"blank-maps-{network}",
+            blank,
+            "Blank 1-bit maps over all test images and binary layers: each map is one input "
+            "channel of one layer for one image.",
+        )
     page.figure(
         f"feature-maps-{network}",
         feature_maps.feature_maps(run, network),
@@ -194,10 +221,14 @@ for network in page.networks(run.networks):
 # ## Layers
 # Near zero: weights within 10 % of zero, relative to the layer's mean magnitude. Binarization
 # error: the share of the weights' energy that one bit per weight and one scale per filter lose; 0
-# for two equal points, 0.25 for a uniform distribution, 0.36 for a Gaussian. Teacher distance: mean
-# squared difference of the sorted weights of student and teacher. Each row is compared with its own
-# teacher, so the distances of rows with different teachers do not rank them; without division by
-# the teacher's variance, layers of larger weights have larger distances.
+# for two equal points, 0.25 for a uniform distribution, 0.36 for a Gaussian. Relative teacher
+# distance: mean squared difference of the sorted weights of student and teacher, divided by the
+# variance of the teacher's weights. The complete student is compared with the teacher that was
+# tuned with the kurtosis loss, every other student with the fine-tuned network, and a fine-tuned
+# network with the one it continues; distances to different networks do not rank rows.
+#
+# A layer has two modes if the dip test rejects one (p < 0.01) and the valley between two peaks
+# of the smoothed density is at least 10 % deep.
 
 # %%
 for network in page.networks(run.networks):
@@ -214,6 +245,14 @@ for network in page.networks(run.networks):
         tables.layers(run, network),
         "Means over the seeds. The CSV file has every row and statistic.",
         folded="Layer by layer",
+    )
+    page.text(summary.two_modes(run, network))
+    page.table(
+        f"modes-{network}",
+        tables.modes(run, network),
+        "Means over the seeds. The CSV file has every row. Depths of layers of different size do "
+        "not compare, as the density of a small layer is smoothed more.",
+        folded="Modes layer by layer",
     )
 
 # %% [markdown]
@@ -235,8 +274,7 @@ page.table("checksums", context.checksums(run), "SHA-256.", folded="Checksums of
 page.table(
     "environment",
     context.environment(run),
-    f"Training and evaluation. The code revision of each run is in {results}/provenance, where "
-    "newer results have it, else in the details of the run.",
+    f"Training and evaluation. Code revision and time of each run are in {results}/provenance.",
 )
 page.table("parameters", context.parameters(run), "Parameters, as the runs that use them had them.")
 

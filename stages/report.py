@@ -1,9 +1,9 @@
 """Draw the report of one data set.
 
-reads   RESULTS (of every evaluated cell: metrics, details, curves, kurtosis, feature maps, and
-        provenance where it is there), PUBLISHED, reports/report.py (the notebook), fidelity.csv and
+reads   RESULTS (of every evaluated cell: metrics, details, outcomes, curves, kurtosis, feature maps
+        and provenance), PUBLISHED, reports/report.py (the notebook), fidelity.csv and
         notes.csv beside it, and the params, to name results that were made with others
-writes  OUT/report.html, report.ipynb, tables/*.csv and *.md, figures/*.png
+writes  OUT/report.html, report.ipynb, metrics.json, tables/*.csv and *.md, figures/*.png
 """
 
 from pathlib import Path

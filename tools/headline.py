@@ -2,34 +2,78 @@
 
 import argparse
 from pathlib import Path
+from statistics import fmean
 
 from pipeline.errors import run
-from pipeline.reporting.caveats import debugged
+from pipeline.reporting.caveats import debugged, mixed
+from pipeline.reporting.claims import verdicts
+from pipeline.reporting.comparisons import Estimate
+from pipeline.reporting.estimates import top1
+from pipeline.reporting.parameters import agreed
 from pipeline.reporting.results import Results, load_results
 from pipeline.reporting.rows import network_label
-from pipeline.reporting.statistics import spread, summarize
+from pipeline.reporting.sources import PublishedFigure, read_lines
+
+PUBLISHED = Path(__file__).parents[1] / "reports" / "published.csv"
 
 
 def headline(results: Results) -> str:
-    """Test top-1 of every row of every network, mean and standard deviation over the seeds."""
+    """Test top-1 of every row of every network with its interval, and the verdicts in short."""
+    judged = verdicts(results, results.dataset, read_lines(PUBLISHED, PublishedFigure))
+    confidence = f"{100 * results.evaluation['confidence']:g} % interval"
     lines = []
     for network in results.networks:
-        lines.append(f"{results.dataset}, {network_label(network)}: test top-1, %")
-        for row, cells in results.rows(network):
-            top1 = spread(summarize([100 * cell.metrics.top1 for cell in cells]))
-            seeds = f"   {len(cells)} seed{'s' if len(cells) > 1 else ''}" if cells else ""
-            lines.append(f"  {row.label:<28}{top1:<14}{seeds}".rstrip())
+        name = f"{results.dataset}, {network_label(network)}"
+        lines.append(f"{name}: test top-1 in %, mean and {confidence}")
+        for row, _ in results.rows(network):
+            found = top1(results, network, row.name)
+            lines.append(f"  {row.label:<38}{_shown(found) if found else 'not run'}")
+        lines += [
+            f"  {each.claim.key:<18}{each.outcome}: {each.reason}"
+            for each in judged.get(network, [])
+        ]
+    lines += mixed(results)
     names = debugged(results)
     if names:
         lines.append(f"DEBUG RUN, NO RESULT: {', '.join(names)}")
     return "\n".join(lines)
 
 
+def training_cost(results: Results) -> str:
+    """Time, throughput, memory and hardware of the trainings, which vary from run to run."""
+    lines = []
+    for network in results.networks:
+        for row, cells in results.run_rows(network):
+            steps = [step for cell in cells for step in cell.training if "seconds" in step]
+            if steps:
+                memory = max(step["peak_memory_mib"] for step in steps)
+                lines.append(
+                    f"  {network_label(network)}, {row.label}: "
+                    f"{sum(step['seconds'] for step in steps) / len(cells):,.0f} s a seed, "
+                    f"{fmean(step['images_per_second'] for step in steps):,.0f} images/s, "
+                    f"{memory:,.0f} MiB"
+                )
+    every = [step for cell in results.cells for step in cell.training]
+    hours = sum(step.get("seconds", 0) for step in every) / 3600
+    hardware = "; ".join(
+        f"{key} {agreed(step.get(key) for step in every)}" for key in ("device", "cpu", "threads")
+    )
+    return "\n".join([f"Training: {hours:.2f} hours in all, on {hardware}", *lines])
+
+
+def _shown(found: Estimate) -> str:
+    seeds = f"{found.seeds} seeds" if found.seeds > 1 else "1 seed, interval over images alone"
+    ends = f"{100 * found.low:.2f} to {100 * found.high:.2f}"
+    return f"{100 * found.mean:>6.2f}   {ends:<17}  {seeds}"
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, help="results of a data set")
-    print(headline(load_results(parser.parse_args().results)))
+    results = load_results(parser.parse_args().results)
+    print(headline(results))
+    print(training_cost(results))
 
 
 if __name__ == "__main__":

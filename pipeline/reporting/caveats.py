@@ -1,10 +1,11 @@
 """What a reader must know before quoting a figure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from pipeline.params import Params
 from pipeline.reporting.context import data_note
-from pipeline.reporting.parameters import agreed, epochs, parameter, shown, uses
+from pipeline.reporting.parameters import agreed, epochs, parameter, shown, values_of
 from pipeline.reporting.results import Results
 from pipeline.reporting.rows import network_label
 from pipeline.reporting.sources import FileNote
@@ -32,6 +33,25 @@ def debugged(results: Results) -> list[str]:
     return [cell.name for cell in results.cells if cell.metrics.debug]
 
 
+def mixed(results: Results) -> Iterator[str]:
+    """What differs between the runs of the table though it should not: data and parameters."""
+    manifests = {cell.details.manifest.model_dump_json() for cell in results.cells}
+    if len(manifests) > 1:
+        yield f"The rows were not all run on the same data: {len(manifests)} manifests."
+    differing = [
+        f"{key} {parameter(results, key)}"
+        for key in _keys(cell.details.params for cell in results.cells)
+        if not key.startswith("data.") and len(values_of(results, key)) > 1
+    ]
+    if differing:
+        yield f"The rows were not all run with the same parameters: {'; '.join(differing)}."
+
+
+def _keys(params: Iterable[dict[str, dict[str, Any]]]) -> list[str]:
+    found = (f"{section}.{key}" for each in params for section, of in each.items() for key in of)
+    return list(dict.fromkeys(found))
+
+
 def _about_seeds(results: Results) -> Iterator[str]:
     for network in results.networks:
         rows = {
@@ -57,9 +77,7 @@ def _about_seeds(results: Results) -> Iterator[str]:
 
 
 def _about_data(results: Results, notes: Sequence[FileNote]) -> Iterator[str]:
-    manifests = {cell.details.manifest.model_dump_json() for cell in results.cells}
-    if len(manifests) > 1:
-        yield f"The rows were not all run on the same data: {len(manifests)} manifests."
+    yield from mixed(results)
     note = data_note(results, notes)
     if note:
         yield note
@@ -89,18 +107,11 @@ def _about_runs(results: Results, params: Params) -> Iterator[str]:
 def _about_stale(results: Results, params: Params) -> Iterator[str]:
     """Parameters that changed since; those of the data are left to its manifest."""
     now = params.recorded()
-    every = [now, *(cell.details.params for cell in results.cells)]
-    keys = dict.fromkeys(
-        (section, key) for each in every for section, values in each.items() for key in values
-    )
     changes = []
-    for section, key in keys:
-        if section == "data":
-            continue
-        value = now.get(section, {}).get(key)
-        used = [cell.details.params for cell in results.cells if uses(cell, section)]
-        found = [params.get(section, {}).get(key) for params in used]
-        if any(other != value for other in found):
-            changes.append(f"{section}.{key} was {agreed(found)}, is {shown(value)}")
+    for key in _keys([now, *(cell.details.params for cell in results.cells)]):
+        section, _, name = key.partition(".")
+        value = now.get(section, {}).get(name)
+        if section != "data" and any(other != value for other in values_of(results, key)):
+            changes.append(f"{key} was {parameter(results, key)}, is {shown(value)}")
     if changes:
         yield f"The params file has changed since these runs: {'; '.join(changes)}."

@@ -5,8 +5,10 @@ an image under one row is compared with its outcome under the other. `correct` a
 those outcomes; differences are top-1 of `correct` minus top-1 of `against`, as shares.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from scipy.stats import binomtest
@@ -50,7 +52,7 @@ class Compared:
     estimate: Estimate
     """With the interval of this comparison alone."""
     p_value: float
-    """Of this comparison alone, two-sided, from the bootstrap draws."""
+    """Of this comparison alone, two-sided."""
     family: str
     family_size: int
     holm_p_value: float
@@ -164,20 +166,26 @@ def hierarchical_difference(
     return _estimate(values, _draws(values, resamples, seed), confidence)
 
 
+Name = TypeVar("Name")
+
+
 def compare_family(
     family: str,
-    pairs: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    pairs: Mapping[Name, tuple[np.ndarray, np.ndarray]],
     *,
     confidence: float,
     resamples: int,
     seed: int,
-) -> dict[str, Compared]:
+) -> dict[Name, Compared]:
     """Compare several pairs of rows and correct for their number by Holm's procedure.
 
     The probability that any of the family is called different where none is, is at most
     1 - confidence, as far as the bootstrap draws are right: see `hierarchical_difference` on what
     they cover. The two-sided p-value is twice the share of draws at or beyond 0, at the smaller
     side, with 1 added to their number and to that of all draws.
+
+    A pair of one seed is judged by `paired_difference`: its p-value and intervals are about other
+    test images, and not about other seeds.
 
     Args:
         family: Its name, for the reader.
@@ -189,9 +197,19 @@ def compare_family(
     Raises:
         UserError: the numbers of seeds or images of a pair differ.
     """
-    values = {name: _difference(*pair) for name, pair in pairs.items()}
-    draws = {name: _draws(each, resamples, seed) for name, each in values.items()}
-    p_values = np.array([_p_value(each) for each in draws.values()])
+    intervals: list[Callable[[float], Estimate]] = []
+    found = []
+    for correct, against in pairs.values():
+        values = _difference(correct, against)
+        if len(values) == 1:
+            images = paired_difference(correct[0], against[0], confidence=confidence)
+            found.append(images.p_value)
+            intervals.append(partial(_paired_estimate, correct[0], against[0]))
+        else:
+            draws = _draws(values, resamples, seed)
+            found.append(_p_value(draws))
+            intervals.append(partial(_estimate, values, draws))
+    p_values = np.array(found)
     corrected = holm(p_values)
     rejected = int((corrected < 1 - confidence).sum())
     ranks = p_values.argsort(kind="stable").argsort(kind="stable")
@@ -200,12 +218,12 @@ def compare_family(
         tests_left = len(pairs) - min(int(ranks[place]), rejected)
         level = (1 - confidence) / tests_left
         compared[name] = Compared(
-            estimate=_estimate(values[name], draws[name], confidence),
+            estimate=intervals[place](confidence),
             p_value=float(p_values[place]),
             family=family,
             family_size=len(pairs),
             holm_p_value=float(corrected[place]),
-            holm_estimate=_estimate(values[name], draws[name], 1 - level),
+            holm_estimate=intervals[place](1 - level),
         )
     return compared
 
@@ -264,6 +282,11 @@ def _estimate(values: np.ndarray, draws: np.ndarray, confidence: float) -> Estim
     low, high = np.quantile(draws, [tail, 1 - tail])
     seeds, images = values.shape
     return Estimate(seeds, images, float(values.mean()), float(low), float(high), confidence)
+
+
+def _paired_estimate(correct: np.ndarray, against: np.ndarray, confidence: float) -> Estimate:
+    paired = paired_difference(correct, against, confidence=confidence)
+    return Estimate(1, paired.images, paired.difference, paired.low, paired.high, confidence)
 
 
 def _p_value(draws: np.ndarray) -> float:

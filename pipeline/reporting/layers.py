@@ -10,16 +10,18 @@ STATISTICS = [
     "target",
     "near_zero_share",
     "binarization_error",
-    "teacher_distance",
     "teacher_distance_relative",
+    "valley_depth",
+    "dip_p_value",
+    "two_modes",
 ]
 
 
 def layers_by_seed(results: Results, network: str) -> pd.DataFrame:
     """IDENTITY, seed and STATISTICS of every regularized layer, in the order of rows and modules.
 
-    A statistic that a layer has not, such as the teacher's distance where there is no teacher, is
-    NaN.
+    A statistic that a layer has not, such as a target where there is no kurtosis loss, is NaN;
+    `two_modes` is 1 or 0.
     """
     lines = [
         {"row": row.name, "layer": layer.name, "seed": cell.metrics.seed, **layer.model_dump()}
@@ -33,7 +35,6 @@ def layers_by_seed(results: Results, network: str) -> pd.DataFrame:
 
 
 def layer_means(results: Results, network: str) -> pd.DataFrame:
-    """IDENTITY and the means of STATISTICS over the seeds; no column for what no layer has."""
+    """IDENTITY and the means of STATISTICS over the seeds: `two_modes` is a share of seeds."""
     by_seed = layers_by_seed(results, network)
-    means = by_seed.groupby(IDENTITY, sort=False)[STATISTICS].mean().reset_index()
-    return means.drop(columns=[key for key in STATISTICS[-1:] if means[key].isna().all()])
+    return by_seed.groupby(IDENTITY, sort=False)[STATISTICS].mean().reset_index()

@@ -97,4 +97,5 @@ def _cells(table: Table) -> list[list[str]]:
 
 
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"not run|[+±-]?\s?[\d.,e+-]*(\s?(±|to|of|x)\s?[\d.,]*)?", text) is not None
+    number = r"[+±<-]?\s?[\d.,e+-]*(\s?(±|to|of|x)\s?[+-]?[\d.,]*)?"
+    return re.fullmatch(f"not run|{number}", text) is not None

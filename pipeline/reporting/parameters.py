@@ -14,9 +14,22 @@ SHOWN_ENTRIES = 20
 
 def parameter(results: Results, key: str) -> str:
     """Value of `section.key` in the cells that use it, with counts where they differ."""
+    return agreed(_used(results, key))
+
+
+def values_of(results: Results, key: str) -> list[Any]:
+    """The different values of `section.key` in the cells that use it."""
+    found: list[Any] = []
+    for value in _used(results, key):
+        if value not in found:
+            found.append(value)
+    return found
+
+
+def _used(results: Results, key: str) -> list[Any]:
     section, _, name = key.partition(".")
-    used = [cell.details.params for cell in results.cells if uses(cell, section)]
-    return agreed(params.get(section, {}).get(name) for params in used)
+    used = (cell.details.params for cell in results.cells if uses(cell, section))
+    return [params.get(section, {}).get(name) for params in used]
 
 
 def uses(cell: Cell, section: str) -> bool:

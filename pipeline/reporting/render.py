@@ -10,12 +10,14 @@ from pathlib import Path
 
 import nbformat
 
-from pipeline.artifacts import write_text
+from pipeline.artifacts import write_json, write_text
 from pipeline.errors import UserError
+from pipeline.reporting.metrics import table_metrics
 from pipeline.reporting.notebook import ROOT, execute, normalize, to_html
+from pipeline.reporting.results import load_results
 
 SOURCES = ROOT / "reports"
-PARTS = ("tables", "figures", "report.ipynb", "report.html")
+PARTS = ("tables", "figures", "metrics.json", "report.ipynb", "report.html")
 
 
 def render(params: Path, results: Path, published: Path, out: Path) -> None:
@@ -56,6 +58,7 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
             )
             names = {str(path.resolve()): _name(path) for path in parameters.values()}
             normalize(notebook, names | {str(staged.resolve()): _name(out)})
+            write_json(staged / "metrics.json", table_metrics(load_results(results)))
             write_text(staged / "report.ipynb", nbformat.writes(notebook) + "\n")
             write_text(staged / "report.html", to_html(notebook))
             out.mkdir(exist_ok=True)

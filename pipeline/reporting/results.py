@@ -14,9 +14,10 @@ from safetensors.numpy import load as load_tensors
 
 from pipeline.artifacts import read_json
 from pipeline.errors import UserError
+from pipeline.evaluation.outcomes import read_outcomes
 from pipeline.names import NETWORKS
 from pipeline.reporting.rows import ROWS, Row, row_named
-from pipeline.reporting.statistics import Summary, summarize
+from pipeline.reporting.statistics import ROUNDING
 
 UnitShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -59,6 +60,10 @@ class Metrics(BaseModel):
     validation_top1: UnitShare
     best_epoch: Count
     kurtosis_distance: float | None
+    teacher_distance_relative: float | None
+    """Mean over the layers."""
+    blank_map_share: UnitShare | None
+    """Of the 1-bit maps of all test images and layers; None where maps have 32 bits."""
     parameters: Count
     bits: Count
     binary_operations: Count
@@ -76,10 +81,19 @@ class Layer(BaseModel):
     target: float | None
     near_zero_share: UnitShare
     binarization_error: float
-    teacher_distance: float | None
-    """Mean squared difference of the sorted weights of this network and its teacher."""
-    teacher_distance_relative: float | None = None
-    """The same, divided by the variance of the teacher's weights."""
+    teacher_distance_relative: float | None
+    """Mean squared difference of the sorted weights of this network and its reference, divided by
+    the variance of the reference's weights."""
+    dip_p_value: UnitShare
+    valley_depth: UnitShare
+    two_modes: bool
+
+
+class LayerMaps(BaseModel):
+    """1-bit maps of one layer, over all test images and channels."""
+
+    maps: Annotated[int, Field(gt=0)]
+    blank: Count
 
 
 class Histogram(BaseModel):
@@ -97,13 +111,20 @@ class Manifest(BaseModel, extra="allow"):
     classes: list[str]
     image_size: Count
     counts: dict[Literal["train", "validation", "test"], list[Count]]
+    checksums: dict[str, str]
+
+    @property
+    def test_checksums(self) -> dict[str, str]:
+        """Of the prepared test images and labels; equal ones are the same images in one order."""
+        return {name: digest for name, digest in self.checksums.items() if name.startswith("test")}
 
 
 class Provenance(BaseModel):
-    """`provenance/<cell>.json`: code, software and hardware of the two stages."""
+    """`provenance/<run>.json`: code, software, hardware and time of the two stages."""
 
-    training: dict[str, Any] = {}
+    training: dict[str, Any]
     evaluation: dict[str, Any] = {}
+    """Empty for a first of two steps, which is not evaluated."""
 
 
 class Details(BaseModel):
@@ -118,15 +139,14 @@ class Details(BaseModel):
     pretrained: bool = False
     architecture: dict[str, Any]
     params: dict[str, dict[str, Any]]
-    provenance: dict[str, Any] | None = None
-    """Of the training, where results are older than `provenance/<cell>.json`."""
-    evaluation_provenance: dict[str, Any] | None = None
     manifest: Manifest
     classes: list[str]
     confusion: list[Annotated[list[Count], BeforeValidator(_numbers)]]
     """Test images by true (line) and predicted class."""
     layers: list[Layer]
     histogram: Histogram
+    blank_maps: dict[str, LayerMaps]
+    """Of each layer; empty where maps have 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +162,10 @@ class Cell:
     kurtosis: pd.DataFrame
     """Kurtosis of each layer over the epochs of both steps; of step one only if it is there."""
     provenance: Provenance
+    training: tuple[dict[str, Any], ...]
+    """Provenance of its training, one for each step."""
+    outcomes: np.ndarray
+    """Whether each test image was classified correctly, bool (images,)."""
     feature_maps: dict[str, np.ndarray]
 
     @property
@@ -190,35 +214,57 @@ class Results:
         cells = (c for c in self.cells if (c.metrics.network, c.metrics.row) == (network, row))
         return sorted(cells, key=lambda cell: cell.metrics.seed)
 
+    def nearest(self, network: str, row: str) -> list[Cell]:
+        """The cells of one row, by seed; where the network has none, those of its teacher.
+
+        So the 32-bit rows are found where teacher and student are different networks.
+        """
+        students = [cell for cell in self.cells if cell.metrics.network == network]
+        teachers = sorted({cell.details.teacher or "" for cell in students})
+        networks = [network, *(name.partition("-")[0] for name in teachers)]
+        found = (self.seeds(each, row) for each in networks)
+        return next((cells for cells in found if cells), [])
+
     def run_rows(self, network: str) -> list[tuple[Row, list[Cell]]]:
         """The rows that were run, with their cells by seed."""
         return [(row, cells) for row, cells in self.rows(network) if cells]
 
-    def paired(self, network: str, row: str, against: str) -> Summary | None:
-        """Difference in test top-1, in points, `row` minus `against`, over the seeds both have."""
-        other = {cell.metrics.seed: cell.metrics.top1 for cell in self.seeds(network, against)}
-        return summarize(
-            [
-                100 * (cell.metrics.top1 - other[cell.metrics.seed])
-                for cell in self.seeds(network, row)
-                if cell.metrics.seed in other
-            ]
-        )
+    @property
+    def published_dataset(self) -> str:
+        """What published.csv calls the data: cifar10 for the tables cifar10 and cifar10-full."""
+        return self.dataset.partition("-")[0]
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """Parameters of the evaluation, as the first cell was evaluated with them."""
+        return self.cells[0].details.params["evaluation"]
 
 
 def load_results(folder: Path) -> Results:
     """Read every cell of `folder` that was evaluated, that is has a `<cell>.json`.
 
     Raises:
-        UserError: the folder is missing or holds no cell, or a file of a cell is missing or is
-            not what the stage that writes it writes.
+        UserError: the folder is missing or holds no cell, a file of a cell is missing or is not
+            what the stage that writes it writes, or cells were evaluated on different test images.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     cells = tuple(_load_cell(path) for path in sorted(folder.glob("*.json")))
     if not cells:
         raise UserError(f"{folder}: holds no results (no <network>-<row>-<seed>.json)")
+    _check_same_test(folder, cells)
     return Results(folder.resolve().name, cells)
+
+
+def _check_same_test(folder: Path, cells: Sequence[Cell]) -> None:
+    """Outcomes are paired image by image, so all must be of the same test images."""
+    first = cells[0]
+    for cell in cells[1:]:
+        if cell.details.manifest.test_checksums != first.details.manifest.test_checksums:
+            raise UserError(
+                f"{folder}: {first.name} and {cell.name} were evaluated on different test images "
+                "(checksums of their manifests), evaluate all runs on the same"
+            )
 
 
 def _load_cell(path: Path) -> Cell:
@@ -234,11 +280,22 @@ def _load_cell(path: Path) -> Cell:
     details_path = folder / "details" / path.name
     details = _validate(Details, details_path)
     _check_details(details_path, details)
+    outcomes_path = folder / "outcomes" / f"{name}.safetensors"
+    outcomes = read_outcomes(outcomes_path)
+    if abs(outcomes.mean() - metrics.top1) > ROUNDING:
+        raise UserError(
+            f"{outcomes_path}: {outcomes.sum()} of {len(outcomes)} images are right, which is not "
+            f"the top1 of {path}, {metrics.top1}"
+        )
     curves = _read_table(folder / "curves" / f"{name}.csv", CURVES)
+    provenance = _validate(Provenance, folder / "provenance" / path.name)
+    training = [provenance.training]
     step_one = None
     kurtosis = _read_table(folder / "kurtosis" / f"{name}.csv", LAYER_KURTOSIS)
     if details.start:
         step_one = _read_table(folder / "curves" / f"{details.start}.csv", CURVES)
+        first = _validate(Provenance, folder / "provenance" / f"{details.start}.json")
+        training.insert(0, first.training)
         kurtosis["epoch"] += len(step_one)
         before = folder / "kurtosis" / f"{details.start}.csv"
         if before.exists():
@@ -250,17 +307,10 @@ def _load_cell(path: Path) -> Cell:
         curves=curves,
         step_one=step_one,
         kurtosis=kurtosis,
-        provenance=_provenance(folder / "provenance" / path.name, details),
+        provenance=provenance,
+        training=tuple(training),
+        outcomes=outcomes,
         feature_maps=_read_maps(folder / "feature_maps" / f"{name}.safetensors"),
-    )
-
-
-def _provenance(path: Path, details: Details) -> Provenance:
-    """What the file says; where it is missing, what older details say."""
-    if path.exists():
-        return _validate(Provenance, path)
-    return Provenance(
-        training=details.provenance or {}, evaluation=details.evaluation_provenance or {}
     )
 
 

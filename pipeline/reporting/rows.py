@@ -14,7 +14,8 @@ class Row:
     """As in the names of cells."""
     label: str
     colour: str
-    """From the palette of Okabe and Ito, which colour-blind readers can tell apart."""
+    """From the palettes of Okabe and Ito and of Paul Tol, which colour-blind readers can tell
+    apart."""
     marker: str
     """Matplotlib's marker: the row's second code beside its colour."""
     dash: tuple[float, ...]
@@ -34,25 +35,31 @@ class Comparison:
     """What `row` has and `against` has not."""
 
 
-REAL = "full-precision"
+REAL, CONTROL, TUNED = "full-precision", "fine-tuned", "kurtosis"
+BINARY, COMPLETE = "binary", "complete"
 ROWS = (
     Row(REAL, "Full precision", "#4d4d4d", "o", (5, 2), binary=False),
-    Row("kurtosis", "Full precision + kurtosis", "#0072b2", "s", (2, 1), False, continues=REAL),
-    Row("binary", "Binary alone", "#e69f00", "^", (3, 1), binary=True),
+    Row(CONTROL, "Full precision, fine-tuned", "#999999", "<", (3, 2), False, continues=REAL),
+    Row(TUNED, "Full precision, fine-tuned + kurtosis", "#0072b2", "s", (2, 1), False, REAL),
+    Row(BINARY, "Binary alone", "#e69f00", "^", (3, 1), binary=True),
     Row("binary-kurtosis", "Binary + kurtosis", "#56b4e9", "v", (7, 1, 1, 1), binary=True),
     Row("binary-distillation", "Binary + distillation", "#cc79a7", "P", (4, 1), binary=True),
     Row("binary-mimicking", "Binary + distillation + WDM", "#009e73", "X", (1, 1), binary=True),
-    Row("complete", "Complete (BD-BNN)", "#d55e00", "D", (), binary=True),
+    Row("complete-untuned", "All losses, untuned teacher", "#882255", "p", (6, 1, 2, 1), True),
+    Row(COMPLETE, "Complete (BD-BNN)", "#d55e00", "D", (), binary=True),
 )
 
 COMPARISONS = (
-    Comparison("kurtosis", "full-precision", "kurtosis fine-tuning (extra epochs)"),
-    Comparison("binary-kurtosis", "binary", "kurtosis loss"),
-    Comparison("binary-distillation", "binary", "distillation"),
+    Comparison(CONTROL, REAL, "more epochs of full precision"),
+    Comparison(TUNED, CONTROL, "kurtosis loss in full precision"),
+    Comparison("binary-kurtosis", BINARY, "kurtosis loss"),
+    Comparison("binary-distillation", BINARY, "distillation"),
     Comparison("binary-mimicking", "binary-distillation", "weight distribution mimicking (WDM)"),
-    Comparison("complete", "binary-mimicking", "kurtosis loss and the kurtosis-tuned teacher"),
-    Comparison("complete", "binary", "all of it"),
+    Comparison("complete-untuned", "binary-mimicking", "kurtosis loss in the student"),
+    Comparison(COMPLETE, "complete-untuned", "kurtosis loss in the teacher"),
+    Comparison(COMPLETE, BINARY, "everything: the claim of the method"),
 )
+"""Each but the last isolates one thing."""
 
 
 def row_named(name: str) -> Row:
@@ -70,6 +77,12 @@ def row_named(name: str) -> Row:
 def network_label(network: str) -> str:
     """The name people write, such as ResNet-20."""
     return NETWORKS.get(network, network)
+
+
+def in_sentence(row: str) -> str:
+    """The label of the row of that name, inside a sentence."""
+    label = row_named(row).label
+    return label[0].lower() + label[1:]
 
 
 def published_name(network: str) -> str:

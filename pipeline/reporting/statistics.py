@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-9
-"""A smaller standard deviation, in points, comes from rounding."""
+"""A smaller standard deviation or difference comes from rounding."""
 NONE = "-"
 
 
@@ -42,35 +42,12 @@ def summarize(values: Sequence[float]) -> Summary | None:
     return Summary(count, mean, std, quantile * std / count**0.5)
 
 
-def verdict(difference: Summary | None) -> str:
-    """Say in words whether a difference, paired by seed, stands out from the seed spread.
-
-    It does if Student's t interval of the mean excludes zero.
-    """
-    if difference is None:
-        return "not run"
-    if difference.std is None:
-        return "one seed: no spread to compare with"
-    if difference.half_width is None:
-        return "identical in all seeds: no interval"
-    if abs(difference.mean) <= difference.half_width:
-        return "not distinguishable from the seed spread"
-    return f"{'higher' if difference.mean > 0 else 'lower'}, beyond the seed spread"
-
-
 def spread(summary: Summary | None) -> str:
     """Mean and standard deviation; the mean alone for one seed."""
     if summary is None:
         return "not run"
     mean = f"{summary.mean:.2f}"
     return mean if summary.std is None else f"{mean} ± {summary.std:.2f}"
-
-
-def interval(summary: Summary | None) -> str:
-    """Half-width of Student's t interval, a dash below two seeds."""
-    if summary is None or summary.half_width is None:
-        return NONE
-    return f"± {summary.half_width:.2f}"
 
 
 def number(value: float | None, style: str) -> str:

@@ -5,13 +5,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.reporting.figures.feature_maps import blank_maps
+from pipeline.reporting.claims import layer_counts
+from pipeline.reporting.comparisons import Compared, Estimate
+from pipeline.reporting.estimates import differences, in_words, top1
 from pipeline.reporting.parameters import epochs, parameter
-from pipeline.reporting.results import Cell, Results
-from pipeline.reporting.rows import COMPARISONS, ROWS, network_label, row_named
-from pipeline.reporting.statistics import Summary, spread, summarize, verdict
+from pipeline.reporting.results import Results
+from pipeline.reporting.rows import (
+    BINARY,
+    COMPARISONS,
+    COMPLETE,
+    REAL,
+    ROWS,
+    in_sentence,
+    network_label,
+    row_named,
+)
 
-CARDS = ("full-precision", "binary", "complete")
+CARDS = (REAL, BINARY, COMPLETE)
 
 
 @dataclass(frozen=True)
@@ -28,38 +38,55 @@ def cards(results: Results, network: str) -> list[Card]:
     """The best figures of a network, one card for each of three rows."""
     found = []
     for row in (row_named(name) for name in CARDS):
-        cells = results.seeds(network, row.name)
-        top1 = _top1(cells)
-        figure, under = spread(top1), ""
-        if top1:
+        cells = results.nearest(network, row.name)
+        measured = cells[0].metrics.network if cells else network
+        mean = top1(results, measured, row.name)
+        label = row.label if measured == network else f"{row.label}, {network_label(measured)}"
+        figure, under = "not run", ""
+        if mean:
             weights, activations = cells[0].bits
-            figure += " %"
+            figure = f"{100 * mean.mean:.2f} %"
             under = (
-                f"test top-1, {_seeds(top1)}; weights {weights} bit, activations {activations} bit"
+                f"test top-1, {_interval(mean)}; weights {weights} bit, activations "
+                f"{activations} bit"
             )
-        found.append(Card(row.label, row.colour, figure, under))
+        found.append(Card(label, row.colour, figure, under))
     return found
 
 
 def conclusion(results: Results, network: str) -> str:
-    """The complete method, or the last row run, against what it starts from."""
+    """The last row run and every comparison it takes part in, with its interval."""
     row = last_row(results, network)
-    top1 = _top1(results.seeds(network, row))
-    assert top1 is not None
+    mean = top1(results, network, row)
+    assert mean is not None
     sentences = [
-        f"{network_label(network)}, {row_named(row).label}: {spread(top1)} % test top-1 "
-        f"({_seeds(top1)})."
+        f"{network_label(network)}, {row_named(row).label}: {100 * mean.mean:.2f} % test top-1 "
+        f"({_interval(mean)})."
     ]
-    for against in ("full-precision", "binary"):
-        difference = results.paired(network, row, against)
-        if row != against and difference is not None:
-            sentences.append(
-                f"Against {_in_sentence(against)}: {difference.mean:+z.2f} points, "
-                f"{verdict(difference)}."
-            )
+    for comparison, compared in differences(results, network).items():
+        if comparison.row == row:
+            sentences.append(_difference(comparison.against, compared))
     metrics = results.seeds(network, row)[0].metrics
     sentences.append(f"Compression: {32 * metrics.parameters / metrics.bits:.1f} x.")
     return " ".join(sentences)
+
+
+def _difference(against: str, compared: Compared) -> str:
+    after = compared.holm_estimate
+    level = f"{100 * compared.estimate.confidence:g} % interval"
+    return (
+        f"Against {in_sentence(against)}: {100 * after.mean:+z.2f} points "
+        f"({level} after Holm's correction {100 * after.low:+z.2f} to {100 * after.high:+z.2f}), "
+        f"{in_words(compared)}."
+    )
+
+
+def _interval(mean: Estimate) -> str:
+    over = f"{mean.seeds} seeds and the test images" if mean.seeds > 1 else "test images, one seed"
+    return (
+        f"{100 * mean.confidence:g} % interval {100 * mean.low:.2f} to {100 * mean.high:.2f} over "
+        f"{over}"
+    )
 
 
 def last_row(results: Results, network: str) -> str:
@@ -80,10 +107,11 @@ def beside_published(results: Results, network: str) -> str:
 
 def not_compared(results: Results, network: str) -> str:
     """The comparisons that lack a row; empty if none does."""
+    compared = differences(results, network)
     missing = [
-        f"{row_named(c.row).label} against {_in_sentence(c.against)}"
-        for c in COMPARISONS
-        if results.paired(network, c.row, c.against) is None
+        f"{row_named(each.row).label} against {in_sentence(each.against)}"
+        for each in COMPARISONS
+        if each not in compared
     ]
     return f"Not run: {'; '.join(missing)}." if missing else ""
 
@@ -117,13 +145,8 @@ def steps(results: Results, network: str) -> str:
 def _network_and_row(cell: str) -> str:
     network, _, rest = cell.partition("-")
     row = rest.rpartition("-")[0]
-    named = _in_sentence(row) if row in {each.name for each in ROWS} else row
+    named = in_sentence(row) if row in {each.name for each in ROWS} else row
     return f"{network_label(network)}, {named}"
-
-
-def _in_sentence(row: str) -> str:
-    label = row_named(row).label
-    return label[0].lower() + label[1:]
 
 
 def loss_scale(results: Results) -> str:
@@ -137,31 +160,15 @@ def loss_scale(results: Results) -> str:
     )
 
 
-def kurtosis_distances(results: Results, network: str) -> str:
-    """Mean distance of kurtosis to target of each row that has one."""
+def two_modes(results: Results, network: str) -> str:
+    """Layers with two modes, for each row and seed."""
     found = []
-    for row, cells in results.rows(network):
-        distances = [cell.metrics.kurtosis_distance for cell in cells]
-        summary = summarize([distance for distance in distances if distance is not None])
-        if summary:
-            found.append(f"{row.label} {summary.mean:.3f}")
-    if not found:
-        return "No row that was run has a kurtosis target."
-    return f"Mean distance of a layer's kurtosis to its target: {', '.join(found)}."
-
-
-def blank_counts(results: Results, network: str) -> str:
-    """How many 1-bit maps of the image carry nothing, for each row and seed."""
-    found = []
-    for row in ROWS:
-        counts = [blank_maps(cell) for cell in results.seeds(network, row.name)]
-        known = [count for count in counts if count is not None]
-        if known:
-            blank = ", ".join(str(blank) for blank, _ in known)
-            found.append(f"{row.label} {blank} of {known[0][1]}")
-    if not found:
-        return "No row that was run has binary activations."
-    return f"Blank 1-bit maps (all of one sign), for each seed: {'; '.join(found)}."
+    for row, cells in results.run_rows(network):
+        counts = layer_counts(cells)
+        layers = " or ".join(str(each) for each in sorted({count.layers for count in counts}))
+        modes = ", ".join(str(count.two_modes) for count in counts)
+        found.append(f"{row.label} {modes} of {layers}")
+    return f"Layers with two modes, for each seed: {'; '.join(found)}."
 
 
 def confusions(results: Results, network: str, row: str, classes: Sequence[str]) -> str:
@@ -174,13 +181,3 @@ def confusions(results: Results, network: str, row: str, classes: Sequence[str])
     listed = ", ".join(f"{classes[t]} taken for {classes[p]} ({wrong[t, p]})" for t, p in pairs)
     sentence = f"{row_named(row).label}: {wrong.sum():,} of {counts.sum():,} wrong, over all seeds"
     return f"{sentence}. Most often: {listed}." if listed else f"{sentence}."
-
-
-def _top1(cells: list[Cell]) -> Summary | None:
-    return summarize([100 * cell.metrics.top1 for cell in cells])
-
-
-def _seeds(top1: Summary) -> str:
-    if top1.count == 1:
-        return "single seed"
-    return f"mean ± standard deviation of {top1.count} seeds"

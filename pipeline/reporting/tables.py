@@ -1,28 +1,33 @@
 """The tables of measured, compared and published figures, each as numbers and as text."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
+from pipeline.reporting.comparisons import Estimate
+from pipeline.reporting.estimates import differences, in_words, top1
 from pipeline.reporting.layers import layer_means
 from pipeline.reporting.parameters import epoch_counts
 from pipeline.reporting.results import Results
-from pipeline.reporting.rows import COMPARISONS, Comparison, published_name, row_named
-from pipeline.reporting.sources import PublishedFigure
-from pipeline.reporting.statistics import (
-    NONE,
-    Summary,
-    interval,
-    number,
-    spread,
-    summarize,
-    verdict,
+from pipeline.reporting.rows import (
+    BINARY,
+    COMPARISONS,
+    COMPLETE,
+    CONTROL,
+    REAL,
+    TUNED,
+    Comparison,
+    published_name,
+    row_named,
 )
+from pipeline.reporting.sources import PublishedFigure
+from pipeline.reporting.statistics import NONE, Summary, number, spread, summarize
 
 PUBLISHED_FILE = "reports/published.csv"
-TEACHERS, STUDENTS = ("full-precision", "kurtosis"), ("binary", "complete")
+SHOWN_ROWS = (CONTROL, TUNED, BINARY, COMPLETE)
+"""Rows of which the page shows the layers."""
 BINARY_PER_REAL = 64
 """Binary operations counted as one real one, as Bi-Real Net does [field]."""
 
@@ -58,12 +63,20 @@ def _bits(bits: tuple[int, int] | None) -> str:
     return f"{bits[0]}/{bits[1]}" if bits else NONE
 
 
-def _mean_difference(difference: Summary | None) -> str:
-    return number(difference.mean if difference else None, "+z.2f")
+def _interval(estimate: Estimate | None) -> str:
+    return f"{estimate.low:.2f} to {estimate.high:.2f}" if estimate else NONE
 
 
-def _seed_spread(difference: Summary | None) -> str:
-    return number(difference.std if difference else None, ".2f")
+def _signed_interval(estimate: Estimate | None) -> str:
+    return f"{estimate.low:+z.2f} to {estimate.high:+z.2f}" if estimate else NONE
+
+
+def _p_value(value: float | None) -> str:
+    return "<0.001" if value is not None and value < 0.001 else number(value, ".3f")
+
+
+def _signed_mean(estimate: Estimate | None) -> str:
+    return number(estimate.mean if estimate else None, "+z.2f")
 
 
 MEASURED: Columns = (
@@ -71,7 +84,7 @@ MEASURED: Columns = (
     ("Bits W/A", "bits", _bits),
     ("Seeds", "seeds", lambda count: str(count or NONE)),
     ("Top-1, %", "top1", spread),
-    ("95 % interval", "top1", interval),
+    ("Interval", "estimate", _interval),
     ("Top-1 of last epoch, %", "last_epoch_top1", _ran),
     ("Top-5, %", "top5", _ran),
 )
@@ -92,27 +105,48 @@ PUBLISHED: Columns = (
     ("Epochs", "epochs", "d"),
     ("Top-1, %", "top1", ".2f"),
     ("Top-5, %", "top5", ".2f"),
-    ("Ours minus it", "ours_minus_published", "+z.2f"),
+    ("Ours minus it", "ours_minus_published", _signed_mean),
+    ("Interval", "ours_minus_published", _signed_interval),
     ("Source", "shown_source", str),
     ("Page", "url", lambda url: url or NONE),
 )
 ABLATION: Columns = (
     ("Row", "row", _label),
     ("Against", "against", _label),
-    ("What it adds", "change", str),
+    ("What it isolates", "change", str),
     ("Seeds", "seeds", lambda count: str(count or NONE)),
-    ("Difference", "difference", _mean_difference),
-    ("Spread", "difference", _seed_spread),
-    ("95 % interval", "difference", interval),
-    ("In words", "verdict", str),
+    ("Difference", "difference", _signed_mean),
+    ("Interval", "difference", _signed_interval),
+    ("p", "p_value", _p_value),
+    ("Interval after Holm", "holm", _signed_interval),
+    ("p after Holm", "holm_p_value", _p_value),
+    ("In words", "in_words", str),
+)
+BLANK_MAPS: Columns = (
+    ("Row", "row", _label),
+    ("Maps at each seed", "maps", ",d"),
+    ("Blank, mean, %", "mean", ".2f"),
+    ("Blank at each seed, %", "shares", str),
+)
+KURTOSIS: Columns = (
+    ("Row", "row", _label),
+    ("Before training", "before", ".2f"),
+    ("At the best epoch", "after", ".2f"),
+    ("Least layer", "least", ".2f"),
+    ("Greatest layer", "greatest", ".2f"),
+    ("Distance to target", "distance", ".3f"),
 )
 LAYERS = (
-    ("Near zero, %", "near_zero_share", 100, ".2f", TEACHERS + STUDENTS),
-    ("Binarization error", "binarization_error", 1, ".3f", TEACHERS + STUDENTS),
-    ("Teacher distance", "teacher_distance", 1, ".1e", STUDENTS),
-    ("Relative teacher distance", "teacher_distance_relative", 1, ".1e", STUDENTS),
+    ("Near zero, %", "near_zero_share", 100, ".2f"),
+    ("Binarization error", "binarization_error", 1, ".3f"),
+    ("Relative teacher distance", "teacher_distance_relative", 1, ".1e"),
 )
-"""Heading, statistic, factor, format, rows shown."""
+MODES = (
+    ("Two modes, % of seeds", "two_modes", 100, ".0f"),
+    ("Depth of the valley", "valley_depth", 1, ".2f"),
+    ("p of the dip test", "dip_p_value", 1, ".2g"),
+)
+"""Heading, statistic, factor, format."""
 COST: Columns = (
     ("Rows", "rows", _labels),
     ("Parameters", "parameters", ",d"),
@@ -126,7 +160,9 @@ COST: Columns = (
 
 
 def measured(results: Results, network: str) -> Table:
-    """Every row of the table: mean and spread of test top-1 and top-5 over the seeds, in percent.
+    """Every row of the table: test top-1 and top-5 over the seeds, in percent.
+
+    The interval of top-1 is that of `estimates.top1`.
 
     Rows that were not run stay, with "not run".
     """
@@ -143,8 +179,10 @@ def measured(results: Results, network: str) -> Table:
         for key in ("top1", "last_epoch_top1", "top5"):
             line[key] = summarize([100 * getattr(cell.metrics, key) for cell in cells])
             line |= _numbers(key, line[key])
+        line["estimate"] = _in_points(top1(results, network, row.name))
+        line |= _ends("top1", line["estimate"])
         lines.append(line)
-    return _table(lines, MEASURED, drop=("bits", "top1", "last_epoch_top1", "top5"))
+    return _table(lines, MEASURED, drop=("bits", "top1", "last_epoch_top1", "top5", "estimate"))
 
 
 def runs(results: Results, network: str) -> Table:
@@ -176,52 +214,62 @@ def published_beside(
     """
     lines = []
     for figure in published:
-        if (figure.dataset, figure.arch) != (results.dataset, published_name(network)):
+        if (figure.dataset, figure.arch) != (results.published_dataset, published_name(network)):
             continue
         line = figure.model_dump(exclude={"dataset", "arch"})
         line["bits"] = (figure.weight_bits, figure.activation_bits)
         ours = _comparable(results, network, figure)
         line["ours_minus_published"] = None
         if ours is not None and figure.top1 is not None:
-            line["ours_minus_published"] = ours.mean - figure.top1
+            line["ours_minus_published"] = _shifted(ours, -figure.top1)
+        line |= _ends("ours_minus_published", line["ours_minus_published"], mean=True)
         line["shown_source"] = f"{figure.source} ({figure.confidence})"
         if figure.top1 is None:
             line["shown_source"] = f"not confirmed: enter from the paper, in {PUBLISHED_FILE}"
         lines.append(line)
     lines.sort(key=lambda line: (line["weight_bits"], line["top1"] is None, -(line["top1"] or 0)))
-    return _table(lines, PUBLISHED, drop=("bits", "shown_source")) if lines else None
+    drop = ("bits", "shown_source", "ours_minus_published")
+    return _table(lines, PUBLISHED, drop) if lines else None
 
 
-def _comparable(results: Results, network: str, figure: PublishedFigure) -> Summary | None:
-    """Our top-1 at the same bits, if it was trained for as many epochs as the figure."""
+def _comparable(results: Results, network: str, figure: PublishedFigure) -> Estimate | None:
+    """Our top-1 in percent at the same bits, if it was trained for as many epochs as the figure."""
     wanted = (figure.weight_bits, figure.activation_bits)
-    row = {(1, 1): "complete", (32, 32): "full-precision"}.get(wanted, "")
-    cells = [cell for cell in results.seeds(network, row) if cell.bits == wanted]
-    if epoch_counts(cells) != {figure.epochs}:
+    row = {(1, 1): COMPLETE, (32, 32): REAL}.get(wanted, "")
+    cells = results.seeds(network, row)
+    if {cell.bits for cell in cells} != {wanted} or epoch_counts(cells) != {figure.epochs}:
         return None
-    return summarize([100 * cell.metrics.top1 for cell in cells])
+    return _in_points(top1(results, network, row))
 
 
 def ablation(results: Results, network: str) -> Table:
-    """Each row against the row it adds one thing to, paired by seed, in points of top-1.
+    """Each row against the row it adds one thing to, in points of top-1.
 
     The text leaves out comparisons of which a row was not run.
     """
+    compared = differences(results, network)
     lines = []
     for comparison in COMPARISONS:
-        difference = results.paired(network, comparison.row, comparison.against)
+        found = compared.get(comparison)
+        difference = _in_points(found.estimate if found else None)
+        after = _in_points(found.holm_estimate if found else None)
         lines.append(
             {
                 "row": comparison.row,
                 "against": comparison.against,
                 "change": _change(results, network, comparison),
-                "seeds": difference.count if difference else 0,
+                "seeds": difference.seeds if difference else 0,
                 "difference": difference,
-                **_numbers("difference", difference),
-                "verdict": verdict(difference),
+                "holm": after,
+                **_ends("difference", difference, mean=True),
+                "p_value": found.p_value if found else None,
+                **_ends("holm", after),
+                "holm_p_value": found.holm_p_value if found else None,
+                "comparisons": found.family_size if found else len(compared),
+                "in_words": in_words(found) if found else "not run",
             }
         )
-    table = _table(lines, ABLATION, drop=("difference",))
+    table = _table(lines, ABLATION, drop=("difference", "holm"))
     return Table(table.data, table.shown[table.data["seeds"] > 0])
 
 
@@ -236,17 +284,84 @@ def _change(results: Results, network: str, comparison: Comparison) -> str:
 
 
 def layers(results: Results, network: str) -> Table:
-    """Weight statistics of each layer, means over seeds; all rows in the CSV, some on the page."""
+    """Statistics of each layer, means over seeds; all in the CSV, some on the page."""
     means = layer_means(results, network)
+    return Table(means, _by_layer(means, LAYERS))
+
+
+def modes(results: Results, network: str) -> Table:
+    """Modes of each layer's weights, means over seeds; all rows in the CSV, some on the page."""
+    means = layer_means(results, network)
+    keys = [key for _, key, _, _ in MODES]
+    return Table(means[["row", "layer", "elements", *keys]], _by_layer(means, MODES))
+
+
+def _by_layer(means: pd.DataFrame, columns: Sequence[tuple[str, str, float, str]]) -> pd.DataFrame:
     first = means.drop_duplicates("layer").set_index("layer")
     shown = {("", "Layer"): first.index, ("", "Weights"): first["elements"].map("{:,}".format)}
-    for heading, key, factor, style, rows in LAYERS:
-        for row in rows:
+    for heading, key, factor, style in columns:
+        for row in SHOWN_ROWS:
             of_row = means[means["row"] == row].set_index("layer")
-            if key in means and of_row[key].notna().any():
+            if of_row[key].notna().any():
                 text = (factor * of_row[key]).map(f"{{:{style}}}".format, na_action="ignore")
                 shown[heading, _label(row)] = text.reindex(first.index).fillna(NONE)
-    return Table(means, pd.DataFrame(shown, index=first.index))
+    return pd.DataFrame(shown, index=first.index)
+
+
+def kurtosis(results: Results, network: str) -> Table:
+    """Kurtosis of each row's weights before training and at its best epoch.
+
+    Means over layers and seeds; the least and the greatest layer of any seed at the best epoch.
+    What is fine-tuned starts from the trained network, a student from the weights its parameters
+    say.
+    """
+    lines = []
+    for row, cells in results.run_rows(network):
+        after = [layer.kurtosis for cell in cells for layer in cell.details.layers]
+        curves = [cell.kurtosis for cell in cells]
+        before = [each[each["epoch"] == each["epoch"].min()] for each in curves]
+        distances = [cell.metrics.kurtosis_distance for cell in cells]
+        distance = summarize([each for each in distances if each is not None])
+        lines.append(
+            {
+                "row": row.name,
+                "before": float(pd.concat(before)["kurtosis"].mean()),
+                "after": sum(after) / len(after),
+                "least": min(after),
+                "greatest": max(after),
+                "distance": distance.mean if distance else None,
+            }
+        )
+    return _table(lines, KURTOSIS)
+
+
+def blank_maps(results: Results, network: str) -> Table | None:
+    """Share of blank 1-bit maps over all test images and layers; None where all maps have 32 bits.
+
+    The CSV has a line for each run, the page one for each row.
+    """
+    data: list[Line] = []
+    lines: list[Line] = []
+    for row, cells in results.run_rows(network):
+        of_row: list[Line] = []
+        for cell in cells:
+            maps = cell.details.blank_maps.values()
+            if maps:
+                blank, of = sum(each.blank for each in maps), sum(each.maps for each in maps)
+                line = {"row": row.name, "seed": cell.metrics.seed, "maps": of, "blank": blank}
+                of_row.append({**line, "share": blank / of})
+        if of_row:
+            shares = [100 * line["share"] for line in of_row]
+            lines.append(
+                {
+                    "row": row.name,
+                    "maps": of_row[0]["maps"],
+                    "mean": sum(shares) / len(shares),
+                    "shares": ", ".join(f"{share:.2f}" for share in shares),
+                }
+            )
+        data += of_row
+    return Table(pd.DataFrame(data), _table(lines, BLANK_MAPS).shown) if lines else None
 
 
 def cost(results: Results, network: str) -> Table:
@@ -287,6 +402,22 @@ def _text(value: Any, how: str | Callable[[Any], str]) -> str:
 
 
 def _numbers(name: str, summary: Summary | None) -> Line:
-    empty = dict.fromkeys(("mean", "std", "half_width"))
-    numbers = asdict(summary) if summary else empty
-    return {f"{name}_{key}": numbers[key] for key in empty}
+    return {f"{name}_{key}": getattr(summary, key) if summary else None for key in ("mean", "std")}
+
+
+def _ends(name: str, estimate: Estimate | None, *, mean: bool = False) -> Line:
+    keys = ("mean", "low", "high") if mean else ("low", "high")
+    return {f"{name}_{key}": getattr(estimate, key) if estimate else None for key in keys}
+
+
+def _in_points(estimate: Estimate | None) -> Estimate | None:
+    """The same in percent."""
+    if estimate is None:
+        return None
+    mean, low, high = (100 * each for each in (estimate.mean, estimate.low, estimate.high))
+    return replace(estimate, mean=mean, low=low, high=high)
+
+
+def _shifted(estimate: Estimate, by: float) -> Estimate:
+    mean, low, high = (each + by for each in (estimate.mean, estimate.low, estimate.high))
+    return replace(estimate, mean=mean, low=low, high=high)

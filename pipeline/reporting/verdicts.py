@@ -68,7 +68,7 @@ MIMICKED = Claim(
     "distribution.",
     source="abstract",
     measured="Squared 2-Wasserstein distance of the weights to the teacher's, relative to the "
-    "teacher's variance, mean over layers: complete divided by the row without WDM.",
+    "teacher's variance, mean over layers: a row with WDM divided by one without.",
     rule=f"Holds if the ratio is below {DISTANCE_RATIO} and its interval over seeds below 1, does "
     f"not hold if the interval is above {DISTANCE_RATIO}.",
     threshold=DISTANCE_RATIO,
@@ -151,20 +151,20 @@ def judge_modes(measured_on: str, networks: Mapping[str, Sequence[LayerCount]]) 
 
 
 def judge_mimicking(
-    measured_on: str, complete: Sequence[float], without: Sequence[float]
+    measured_on: str, mimicking: Sequence[float], without: Sequence[float]
 ) -> Verdict:
     """Whether the student takes on the teacher's weight distribution.
 
     The interval is Student's, of the mean logarithm of the ratio over the seeds.
 
     Args:
-        measured_on: Data, network, and the row without WDM: binary + distillation with the same
-            teacher if it was run, else binary alone.
-        complete: For each seed the mean over layers of the squared 2-Wasserstein distance to the
+        measured_on: Data, network, and the two rows: binary + distillation with and without WDM,
+            which have the same teacher, if both were run, else complete and binary alone.
+        mimicking: For each seed the mean over layers of the squared 2-Wasserstein distance to the
             teacher divided by the variance of the teacher's weights, above 0.
         without: The same of the row without WDM, seed by seed.
     """
-    summary = summarize([log(a / b) for a, b in zip(complete, without, strict=True)])
+    summary = summarize([log(a / b) for a, b in zip(mimicking, without, strict=True)])
     if summary is None:
         return _not_run(MIMICKED, measured_on)
     ratio = exp(summary.mean)

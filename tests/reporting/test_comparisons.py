@@ -189,6 +189,20 @@ def test_interval_and_p_value_after_holm_agree(gain):
         assert excludes == (each.holm_p_value < 0.05)
 
 
+def test_a_pair_of_one_seed_is_judged_by_its_images():
+    one = family(0.03, seeds=1)["gain 0.03"]
+    compared = compare_family("mixed", {"one": one, **family(0.0)}, **DRAWS)
+    found = compared["one"]
+    alone = paired_difference(one[0][0], one[1][0], confidence=0.95)
+    assert (found.estimate.seeds, found.estimate.mean) == (1, alone.difference)
+    assert (found.estimate.low, found.estimate.high) == (alone.low, alone.high)
+    assert found.p_value == alone.p_value
+    assert found.holm_p_value == 2 * alone.p_value
+    corrected = paired_difference(one[0][0], one[1][0], confidence=0.975)
+    assert (found.holm_estimate.low, found.holm_estimate.high) == (corrected.low, corrected.high)
+    assert compared["gain 0.0"].family_size == 2
+
+
 def test_imports_no_torch():
     code = "import sys, pipeline.reporting.comparisons; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -69,6 +69,11 @@ def test_rows_with_fewer_seeds_are_named(shared_results: Path, params: Params) -
         ),
         (
             {"params": PARAMS | {"student": PARAMS["student"] | {"epochs": 3}}},
+            "The rows were not all run with the same parameters: student.epochs 3 (1 run), 14 "
+            "(1 run).",
+        ),
+        (
+            {"params": PARAMS | {"student": PARAMS["student"] | {"epochs": 3}}},
             "The params file has changed since these runs: student.epochs was 3 (1 run), 14 "
             "(1 run), is 14.",
         ),
@@ -115,7 +120,7 @@ def test_a_parameter_no_row_uses_does_not_count(own_results: Path, params: Param
     assert parameters.parameter(results, "mimicking.weight") == parameters.UNUSED
     shown = context.parameters(results).shown.set_index("Parameters")["Values"]
     assert shown["teacher"] == parameters.UNUSED
-    assert shown["network"] == "block bireal, downsample real"
+    assert shown["network"].startswith("block bireal, ")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +150,10 @@ def test_data_and_environment_are_listed(own_results: Path) -> None:
     assert data["origin"] == "package scikit-learn, version 1.9.1"
     assert "checksums" not in data
     checksums = context.checksums(results).data
-    assert checksums.to_numpy().tolist() == [["train_images.npy", "ab" * 32]]
+    assert checksums.to_numpy().tolist() == [
+        ["test_images.npy", "cd" * 32],
+        ["train_images.npy", "ab" * 32],
+    ]
 
 
 def test_files_of_the_origin_are_told_with_the_checksums(own_results: Path) -> None:
@@ -160,7 +168,7 @@ def test_files_of_the_origin_are_told_with_the_checksums(own_results: Path) -> N
     assert "origin" not in data
     assert data["unreadable"] == "none"
     found = context.checksums(results).data["key"].tolist()
-    assert found == ["train.parquet", "sha256", "train_images.npy"]
+    assert found == ["train.parquet", "sha256", "test_images.npy", "train_images.npy"]
 
 
 def test_the_environment_leaves_out_what_differs_between_two_clones(own_results: Path) -> None:
@@ -170,16 +178,6 @@ def test_the_environment_leaves_out_what_differs_between_two_clones(own_results:
     assert table.loc["packages", "training"] == "torch 2.15.0, numpy 2.4.6"
     assert table.loc["threads"].tolist() == ["2", "8 (1 run), 2 (1 run)"]
     assert not {"revision", "clean", "started"} & set(table.index)
-
-
-def test_the_environment_of_older_results_is_in_their_details(own_results: Path) -> None:
-    for path in (own_results / "provenance").iterdir():
-        path.unlink()
-    assert context.environment(load_results(own_results)).data.empty
-    for path in (own_results / "details").glob("*.json"):
-        edit_json(path, provenance=PROVENANCE, evaluation_provenance=PROVENANCE | {"threads": 1})
-    table = context.environment(load_results(own_results)).data.set_index("key")
-    assert table.loc["threads"].tolist() == ["2", "1"]
 
 
 def test_classes_have_the_names_of_the_note(own_results: Path) -> None:

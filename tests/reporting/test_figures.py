@@ -1,5 +1,4 @@
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +8,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from pipeline.evaluation.blank_maps import RARE_PERCENT
+from pipeline.reporting.estimates import top1
 from pipeline.reporting.figures import accuracy, feature_maps, style, weights
 from pipeline.reporting.results import Histogram, Results, load_results
 from pipeline.reporting.rows import ROWS
 from pipeline.reporting.sources import PublishedFigure, read_lines
-from tests.reporting.synthetic import edit_json, write_results
+from tests.reporting.synthetic import write_results
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published.csv"
 COLOURS = [row.colour for row in ROWS]
@@ -55,23 +56,22 @@ def test_names_are_no_mathematics(results: Results) -> None:
     accuracy.confusion(results, "resnet20", "complete", classes).savefig(io.BytesIO())
 
 
-def test_headline_has_a_dot_and_an_interval_per_seed_and_a_bar_at_the_mean(
-    results: Results,
-) -> None:
+def test_headline_has_a_mean_with_its_interval_and_a_dot_per_seed(results: Results) -> None:
     [axes] = accuracy.headline(results, "resnet20", []).axes
-    dots, bars = axes.lines[0::2], axes.lines[1::2]
+    bars, dots = axes.lines[0::2], axes.lines[1::2]
     assert [to_hex(bar.get_color()) for bar in bars] == COLOURS
     drawn = zip(dots, bars, axes.collections, results.rows("resnet20"), strict=True)
-    for dot, bar, intervals, (row, cells) in drawn:
-        expected = [100 * cell.metrics.top1 for cell in cells]
-        assert list(dot.get_xdata()) == pytest.approx(expected)
+    for dot, bar, interval, (row, cells) in drawn:
+        seeds = [100 * cell.metrics.top1 for cell in cells]
+        assert list(dot.get_xdata()) == pytest.approx(seeds)
         assert dot.get_marker() == row.marker
-        assert bar.get_xdata()[0] == pytest.approx(np.mean(expected))
-        ends = [[x for x, _ in segment] for segment in intervals.get_segments()]
-        assert ends == [
-            pytest.approx([100 * cell.metrics.top1_low, 100 * cell.metrics.top1_high])
-            for cell in cells
-        ]
+        assert bar.get_xdata()[0] == pytest.approx(np.mean(seeds))
+        estimate = top1(results, "resnet20", row.name)
+        assert estimate is not None
+        [[(low, _), (high, _)]] = interval.get_segments()
+        assert (low, high) == pytest.approx((100 * estimate.low, 100 * estimate.high))
+    texts = [text.get_text() for text in axes.texts]
+    assert texts[0] == "mean, 95 % interval"
 
 
 def test_headline_shows_published_figures_of_the_same_network(few: Results) -> None:
@@ -113,8 +113,8 @@ def test_training_curves_average_over_seeds(results: Results) -> None:
 
 def test_fine_tuning_counts_its_epochs_on(results: Results) -> None:
     axes = accuracy.training_curves(results, "resnet20").axes[0]
-    found = [list(line.get_xdata()) for line in axes.lines[:3]]
-    assert found == [[1, 2, 3, 4], [5, 6, 7, 8], [1, 2, 3, 4]]
+    found = [list(line.get_xdata()) for line in axes.lines[:4]]
+    assert found == [[1, 2, 3, 4], [5, 6, 7, 8], [5, 6, 7, 8], [1, 2, 3, 4]]
 
 
 def test_logarithmic_axes_say_so(results: Results) -> None:
@@ -187,25 +187,20 @@ def test_kurtosis_over_epochs_has_a_line_per_layer(results: Results, few: Result
 
 def test_layer_statistics_leave_out_what_has_no_teacher(results: Results) -> None:
     _, _, distance = weights.layer_statistics(results, "resnet20").axes
-    assert [len(line.get_xdata()) for line in distance.lines] == [3] * 5
-    assert _line_colours(distance) == COLOURS[2:]
-    assert distance.get_ylabel() == "Squared distance to\nthe teacher (log scale)"
-
-
-def test_the_distance_is_relative_where_that_was_measured(own_results: Path) -> None:
-    for path in (own_results / "details").glob("*.json"):
-        [layer] = json.loads(path.read_text())["layers"]
-        edit_json(path, layers=[layer | {"teacher_distance_relative": 0.5}])
-    figure = weights.layer_statistics(load_results(own_results), "resnet20")
-    assert figure.axes[-1].get_ylabel().endswith("/ teacher's variance (log scale)")
-    assert list(figure.axes[-1].lines[0].get_ydata()) == [0.5]
+    assert [len(line.get_xdata()) for line in distance.lines] == [3] * 8
+    assert _line_colours(distance) == COLOURS[1:]
+    assert distance.get_ylabel().endswith("/ teacher's variance (log scale)")
+    [complete] = [cell for cell in results.seeds("resnet20", "complete") if cell.metrics.seed == 1]
+    [other] = [cell for cell in results.seeds("resnet20", "complete") if cell.metrics.seed == 2]
+    both = [cell.details.layers[0].teacher_distance_relative for cell in (complete, other)]
+    assert distance.lines[-1].get_ydata()[0] == pytest.approx(np.mean(both))
 
 
 def test_feature_maps_are_a_grid_of_bits_and_kurtosis(results: Results) -> None:
     figure = feature_maps.feature_maps(results, "resnet20")
     assert _titles(figure) == [
-        "32 bit: Full precision\nblack -1, white +1",
-        "32 bit: Full precision + kurtosis\nblack -1, white +1",
+        "32 bit: Full precision, fine-tuned\nblack -1, white +1",
+        "32 bit: Full precision, fine-tuned + kurtosis\nblack -1, white +1",
         "1 bit: Binary alone\n1 of 16 blank",
         "1 bit: Binary + kurtosis\n1 of 16 blank",
         "Test image",
@@ -216,9 +211,17 @@ def test_feature_maps_are_a_grid_of_bits_and_kurtosis(results: Results) -> None:
     assert len(figure.axes[0].patches) == 0
 
 
+def test_a_map_with_few_pixels_of_one_sign_is_blank() -> None:
+    assert feature_maps.RARE_PERCENT == RARE_PERCENT
+    maps = np.ones((3, 16, 16), np.int8)
+    maps[1, 0, :2] = -1  # 0.8 %
+    maps[2, 0, :3] = -1  # 1.2 %
+    assert feature_maps.is_blank(maps).tolist() == [True, True, False]
+
+
 def test_a_feature_map_panel_says_what_was_not_run(few: Results) -> None:
     titles = _titles(feature_maps.feature_maps(few, "resnet20"))
-    assert titles[1] == "Full precision + kurtosis: not run"
+    assert titles[1] == "Full precision, fine-tuned + kurtosis: not run"
     assert titles[3] == "Binary + kurtosis: not run"
 
 

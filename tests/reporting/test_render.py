@@ -9,10 +9,13 @@ import time
 from html import unescape
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
 from pipeline.reporting.render import render
+from pipeline.reporting.results import load_results
+from pipeline.reporting.rows import ROWS
 from stages.report import main
 from tests.reporting.synthetic import CLASSES, MANIFEST, PROVENANCE, edit_json, write_results
 
@@ -49,7 +52,7 @@ def test_another_clone_gives_the_same_bytes(
     shutil.copy(PARAMS, clone)
     results = shutil.copytree(shared_results, tmp_path / "deep" / "er" / "digits")
     for path in (results / "provenance").iterdir():
-        edit_json(path, training=PROVENANCE | {"revision": "f" * 40, "clean": False})
+        edit_json(path, training=PROVENANCE | {"revision": "f" * 40, "seconds": 7.0})
     out = tmp_path / "elsewhere" / "digits"
     (out / "tables").mkdir(parents=True)
     (out / "tables" / "old.csv").write_text("old")
@@ -97,6 +100,7 @@ def test_the_report_holds_every_part_in_order(rendered: Path) -> None:
     places = [html.find(f">{part} <a") for part in parts[1:]]
     assert all(place > 0 for place in places)
     assert places == sorted(places)
+    assert html.find('id="table-verdict"') < html.find('class="cards"')
     assert "No published figure exists for this data set and network." in html
     assert "DEBUG RUN" not in html
 
@@ -113,11 +117,25 @@ def test_the_page_opens_anywhere(rendered: Path) -> None:
 
 def test_tables_and_figures_are_files_too(rendered: Path) -> None:
     names = set(_files(rendered))
-    for table in ("measured-resnet20", "ablation-resnet20", "cost-resnet20", "fidelity"):
+    of_network = ["measured", "ablation", "kurtosis", "blank-maps", "layers", "modes", "cost"]
+    for table in ("verdict", "fidelity", *(f"{name}-resnet20" for name in of_network)):
         assert {f"tables/{table}.csv", f"tables/{table}.md"} <= names
     figures = [name for name in names if name.startswith("figures/")]
     assert len(figures) == 8
     assert all((rendered / name).read_bytes().startswith(b"\x89PNG") for name in figures)
+
+
+def test_the_metrics_of_the_table_are_one_file(rendered: Path, shared_results: Path) -> None:
+    results = load_results(shared_results)
+    metrics = json.loads((rendered / "metrics.json").read_text())
+    assert list(metrics) == ["resnet20"]
+    assert list(metrics["resnet20"]) == [row.name for row in ROWS]
+    found = metrics["resnet20"]["complete"]
+    mean = 100 * sum(c.metrics.top1 for c in results.seeds("resnet20", "complete")) / 2
+    assert (found["top1"], found["seeds"]) == (round(mean, 2), 2)
+    assert found["top1_low"] < found["top1"] < found["top1_high"]
+    measured = pd.read_csv(rendered / "tables/measured-resnet20.csv").set_index("row")
+    assert found["top1_low"] == round(measured.loc["complete", "top1_low"], 2)
 
 
 def test_the_notebook_keeps_its_code_and_no_path_of_the_machine(

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from pipeline.errors import UserError
 from pipeline.reporting.results import load_results
-from tests.reporting.synthetic import edit_json
+from tests.reporting.synthetic import MANIFEST, edit_json
 
 CELL = "resnet20-binary-1"
 
@@ -20,7 +20,7 @@ def test_cells_come_by_network_row_and_seed(few_results: Path) -> None:
     found = {row.name: [cell.name for cell in cells] for row, cells in results.rows("vgg_small")}
     assert found.pop("full-precision") == ["vgg_small-full-precision-1"]
     assert found.pop("binary") == ["vgg_small-binary-1"]
-    assert len(found) == 5
+    assert len(found) == 7
     assert not any(found.values())
 
 
@@ -64,6 +64,18 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
     [
         (_missing("details"), f"details/{CELL}.json: no such file"),
         (_missing("curves"), f"curves/{CELL}.csv: no such file"),
+        (_missing("outcomes"), f"outcomes/{CELL}.safetensors: no such file"),
+        (_missing("provenance"), f"provenance/{CELL}.json: no such file"),
+        (
+            _edit(f"{CELL}.json", top1=0.5),
+            "images are right, which is not the top1 of",
+        ),
+        (_drop(f"{CELL}.json", "blank_map_share"), f"{CELL}.json: blank_map_share is missing"),
+        (_drop(f"details/{CELL}.json", "blank_maps"), f"{CELL}.json: blank_maps is missing"),
+        (
+            _edit(f"details/{CELL}.json", manifest=MANIFEST | {"checksums": {"test.parquet": "0"}}),
+            f"{CELL} and resnet20-binary-2 were evaluated on different test images",
+        ),
         (_missing("feature_maps"), f"feature_maps/{CELL}.safetensors: no such file"),
         (_write(f"{CELL}.json", "{"), f"{CELL}.json: is not valid JSON"),
         (_write(f"{CELL}.json", "[]"), f"{CELL}.json: content is []"),

@@ -1,8 +1,9 @@
+import re
 from pathlib import Path
 
 from pipeline.reporting import summary
 from pipeline.reporting.results import load_results
-from tests.reporting.synthetic import edit_json, write_results
+from tests.reporting.synthetic import edit_json, set_right, write_results
 
 
 def _confusion(**errors: int) -> list[list[int]]:
@@ -22,37 +23,40 @@ def test_cards_name_rows_that_were_not_run(few_results: Path) -> None:
         "Binary alone",
         "Complete (BD-BNN)",
     ]
-    assert cards[1].under == "test top-1, single seed; weights 1 bit, activations 1 bit"
+    assert re.fullmatch(
+        r"test top-1, 95 % interval [\d.]+ to [\d.]+ over test images, one seed; weights 1 bit, "
+        "activations 1 bit",
+        cards[1].under,
+    )
     assert (cards[2].figure, cards[2].under) == ("not run", "")
 
 
-def test_conclusion_compares_the_complete_method(shared_results: Path, tmp_path: Path) -> None:
+def test_conclusion_gives_each_difference_with_its_interval(
+    shared_results: Path, tmp_path: Path
+) -> None:
     text = summary.conclusion(load_results(shared_results), "resnet20")
     assert text.startswith("ResNet-20, Complete (BD-BNN): ")
-    assert "Against full precision: -" in text
-    assert "Against binary alone: +" in text
+    interval = (
+        r"[+-][\d.]+ points \(95 % interval after Holm's correction [+-][\d.]+ to [+-][\d.]+\)"
+    )
+    words = r"(higher|lower|no difference shown); 2 seeds are too few\."
+    for against in ("all losses, untuned teacher", "binary alone"):
+        assert re.search(f"Against {against}: {interval}, {words}", text)
     assert text.endswith("Compression: 19.0 x.")
     alone = write_results(tmp_path / "digits", rows=["full-precision"], seeds=[1], layers=1)
-    edit_json(alone / "resnet20-full-precision-1.json", top1=0.5)
+    set_right(alone, "resnet20-full-precision-1", 180)
+    edit_json(alone / "resnet20-full-precision-1.json", top1_low=0.45, top1_high=0.55)
     assert summary.conclusion(load_results(alone), "resnet20") == (
-        "ResNet-20, Full precision: 50.00 % test top-1 (single seed). Compression: 1.0 x."
+        "ResNet-20, Full precision: 50.00 % test top-1 (95 % interval 45.00 to 55.00 over test "
+        "images, one seed). Compression: 1.0 x."
     )
 
 
-def test_kurtosis_distances_of_rows_with_a_target(shared_results: Path, few_results: Path) -> None:
-    text = summary.kurtosis_distances(load_results(shared_results), "resnet20")
-    assert "Full precision + kurtosis 0.1" in text
-    assert "Binary + distillation" not in text
-    none = summary.kurtosis_distances(load_results(few_results), "resnet20")
-    assert none == "No row that was run has a kurtosis target."
-
-
-def test_blank_maps_are_counted(few_results: Path, tmp_path: Path) -> None:
-    text = summary.blank_counts(load_results(few_results), "resnet20")
-    assert text == "Blank 1-bit maps (all of one sign), for each seed: Binary alone 1 of 16."
-    real = write_results(tmp_path / "digits", rows=["full-precision"], seeds=[1], layers=1)
-    text = summary.blank_counts(load_results(real), "resnet20")
-    assert text == "No row that was run has binary activations."
+def test_layers_with_two_modes_are_counted_for_each_row_and_seed(shared_results: Path) -> None:
+    text = summary.two_modes(load_results(shared_results), "resnet20")
+    assert text.startswith("Layers with two modes, for each seed: Full precision 0, 0 of 3; ")
+    assert "; Full precision, fine-tuned + kurtosis 3, 3 of 3; " in text
+    assert text.endswith("; Complete (BD-BNN) 3, 3 of 3.")
 
 
 def test_confusions_by_hand(own_results: Path) -> None:

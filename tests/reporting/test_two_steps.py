@@ -13,7 +13,7 @@ from pipeline.reporting.figures import accuracy, feature_maps, weights
 from pipeline.reporting.results import Results, load_results
 from pipeline.reporting.sources import FileNote, PublishedFigure, read_lines
 from tests.conftest import ROOT, read_yaml
-from tests.reporting.synthetic import CLASSES, MANIFEST, edit_json, write_results
+from tests.reporting.synthetic import CLASSES, MANIFEST, PROVENANCE, edit_json, write_results
 
 STUDENT, TEACHER = "imagenet_resnet18", "torchvision_resnet34"
 STEP_ONE = f"{STUDENT}-complete-step-one-1"
@@ -41,6 +41,8 @@ def folder(tmp_path: Path) -> Path:
     edit_json(folder / "details" / f"{STUDENT}-complete-1.json", **two)
     curves = pd.read_csv(folder / "curves" / f"{STUDENT}-complete-1.csv")
     curves.head(3).assign(sign_flips=None).to_csv(folder / "curves" / f"{STEP_ONE}.csv")
+
+    (folder / "provenance" / f"{STEP_ONE}.json").write_text(json.dumps({"training": PROVENANCE}))
 
     teacher = f"{TEACHER}-full-precision-1"
     edit_json(folder / "details" / f"{teacher}.json", pretrained=True)
@@ -89,8 +91,8 @@ def test_missing_curves_of_step_one_are_named(folder: Path) -> None:
 
 def test_the_ablation_says_which_row_has_a_step_more(results: Results) -> None:
     changes = tables.ablation(results, STUDENT).data.set_index(["row", "against"])["change"]
-    assert changes["complete", "binary"] == "all of it; two steps instead of one"
-    assert changes["complete", "binary-mimicking"].endswith("tuned teacher")
+    assert changes["complete", "binary"].endswith("; two steps instead of one")
+    assert changes["complete", "complete-untuned"].endswith("in the teacher")
 
 
 def test_networks_have_names_and_top5(results: Results) -> None:
@@ -101,6 +103,30 @@ def test_networks_have_names_and_top5(results: Results) -> None:
     measured = tables.measured(results, STUDENT).shown.set_index("Row")
     assert measured.loc["Complete (BD-BNN)", "Top-5, %"] == "100.00"
     assert summary.conclusion(results, TEACHER).startswith("ResNet-34 (torchvision), Full pre")
+
+
+def test_the_teacher_stands_beside_students_of_another_network(tmp_path: Path) -> None:
+    teacher = "torchvision_resnet18"
+    shape = {"seeds": [1], "layers": 2, "epochs": 2}
+    write_results(tmp_path, networks=[STUDENT], rows=["binary", "complete"], **shape)
+    write_results(tmp_path, networks=[teacher], rows=["fine-tuned", "kurtosis"], **shape)
+    for row, taught_by in (("binary", "fine-tuned"), ("complete", "kurtosis")):
+        path = tmp_path / f"details/{STUDENT}-{row}-1.json"
+        edit_json(path, teacher=f"{teacher}-{taught_by}-1")
+    found = load_results(tmp_path)
+    assert [cell.name for cell in weights.histogram_cells(found, STUDENT)] == [
+        f"{teacher}-fine-tuned-1",
+        f"{teacher}-kurtosis-1",
+        f"{STUDENT}-binary-1",
+        f"{STUDENT}-complete-1",
+    ]
+    titles = [axes.get_title("left") for axes in feature_maps.feature_maps(found, STUDENT).axes]
+    assert not any("not run" in title for title in titles)
+    assert found.nearest(STUDENT, "full-precision") == []
+    write_results(tmp_path, networks=[teacher], rows=["full-precision"], **shape)
+    [real, *_] = summary.cards(load_results(tmp_path), STUDENT)
+    assert real.label == "Full precision, ResNet-18 (torchvision)"
+    assert real.figure != "not run"
 
 
 def test_every_figure_of_a_pretrained_teacher_is_drawn(results: Results, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.reporting.estimates import top1
 from pipeline.reporting.figures.style import (
     INK,
     WIDTH,
@@ -19,7 +20,7 @@ from pipeline.reporting.figures.style import (
     whole_epochs,
 )
 from pipeline.reporting.results import Cell, Results
-from pipeline.reporting.rows import Row, published_name, row_named
+from pipeline.reporting.rows import published_name, row_named
 from pipeline.reporting.sources import PublishedFigure
 
 CURVES = (
@@ -39,51 +40,51 @@ MOST_CLASSES = 20
 
 
 def headline(results: Results, network: str, published: Sequence[PublishedFigure]) -> Figure:
-    """Test top-1 of every row: each seed with its bootstrap interval, and a bar at the mean.
+    """Test top-1 of every row: its seeds, and their mean with its interval.
 
     Published figures have a panel and an axis of their own: their schedules are others.
     """
     rows = results.run_rows(network)
-    about = (results.dataset, published_name(network))
+    about = (results.published_dataset, published_name(network))
     others = [f for f in published if (f.dataset, f.arch) == about and f.top1 is not None]
-    heights = [0.42 * sum(max(1, len(cells) / 2.5) for _, cells in rows), 0.24 * len(others)]
+    heights = [0.5 * len(rows), 0.24 * len(others)]
     figure = Figure(figsize=(WIDTH, 1.3 + sum(heights) + bool(others)))
     grid = figure.subplots(
         1 + bool(others), 1, squeeze=False, height_ratios=[0.8 + h for h in heights if h]
     )
-    _draw_rows(grid[0, 0], rows)
+    confidence = f"{100 * results.evaluation['confidence']:g} %"
+    _draw_rows(grid[0, 0], results, network, confidence)
     if others:
         _draw_published(grid[1, 0], others)
-    seed = "one seed and the 95 % bootstrap interval over the test images"
-    handles = [handle(seed, color=INK, marker="o")]
-    if any(len(cells) > 1 for _, cells in rows):
-        handles.append(handle("mean", color=INK, marker="|", ms=16, mew=3, linestyle="none"))
+    handles = [
+        handle(f"mean and its {confidence} interval", color=INK, marker="|", ms=16, mew=3, lw=5),
+        handle("one seed", color=INK, marker="o", linestyle="none"),
+    ]
     legend(figure, handles, columns=2)
     return figure
 
 
-def _draw_rows(axes: Axes, rows: Sequence[tuple[Row, list[Cell]]]) -> None:
+def _draw_rows(axes: Axes, results: Results, network: str, confidence: str) -> None:
+    rows = results.run_rows(network)
     place = ("axes fraction", "data")
-    axes.annotate("mean ± sd", (1.01, -0.75), xycoords=place, va="center", color=GREY)
+    heading = f"mean, {confidence} interval"
+    axes.annotate(heading, (1.01, -0.75), xycoords=place, va="center", color=GREY)
+    images = len(rows[0][1][0].outcomes)
     for y, (row, cells) in enumerate(rows):
-        top1, low, high = (
-            100
-            * np.array([(c.metrics.top1, c.metrics.top1_low, c.metrics.top1_high) for c in cells]).T
-        )
-        places = y + 0.6 * (np.arange(len(cells)) - (len(cells) - 1) / 2) / len(cells)
-        axes.hlines(places, low, high, color=row.colour, lw=1.6)
-        axes.plot(top1, places, linestyle="none", ms=7, **marks(row))
-        text = f"{top1.mean():.2f}"
-        if len(cells) > 1:
-            axes.plot([top1.mean()] * 2, [y - 0.4, y + 0.4], color=row.colour, lw=3, alpha=0.6)
-            text += f" ± {top1.std(ddof=1):.2f}"
+        estimate = top1(results, network, row.name)
+        assert estimate is not None
+        mean, low, high = (100 * each for each in (estimate.mean, estimate.low, estimate.high))
+        axes.hlines([y], low, high, color=row.colour, lw=7, alpha=0.35)
+        axes.plot([mean] * 2, [y - 0.32, y + 0.32], color=row.colour, lw=3)
+        places = y + 0.5 * (np.arange(len(cells)) - (len(cells) - 1) / 2) / len(cells)
+        seeds = [100 * cell.metrics.top1 for cell in cells]
+        axes.plot(seeds, places, linestyle="none", ms=5, **marks(row))
+        text = f"{mean:.2f} ({low:.2f} to {high:.2f})"
         axes.annotate(text, (1.01, y), xycoords=place, va="center", color=INK)
     axes.set_yticks(range(len(rows)), [row.label for row, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    images = {int(np.sum(cell.details.confusion)) for _, cells in rows for cell in cells}
-    counted = " or ".join(f"{count:,}" for count in sorted(images))
-    axes.set_xlabel(f"Test top-1, %, of {counted} images")
+    axes.set_xlabel(f"Test top-1, %, of {images:,} images")
 
 
 def _draw_published(axes: Axes, figures: Sequence[PublishedFigure]) -> None:

@@ -11,20 +11,14 @@ from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.rows import row_named
 
 PANELS = (
-    (("full-precision",), ("kurtosis",)),
+    (("fine-tuned", "full-precision"), ("kurtosis",)),
     (("binary",), ("binary-kurtosis", "complete")),
 )
 """Lines: 32 and 1 bit; columns: without and with the kurtosis loss; the first that was run."""
+RARE_PERCENT = 1
+"""A 1-bit map is blank if the rarer sign has less of its pixels, as the evaluation counts."""
 BLANK, GAP = "#d55e00", "#dfe6ee"
 """Colours of the frame of a blank map and of the space between maps."""
-
-
-def blank_maps(cell: Cell) -> tuple[int, int] | None:
-    """Blank 1-bit feature maps (all of one sign) and all of them; None at 32 bit."""
-    maps = cell.feature_maps.get("binary_maps")
-    if maps is None:
-        return None
-    return int(_is_blank(maps).sum()), len(maps)
 
 
 def feature_maps(results: Results, network: str) -> Figure:
@@ -40,7 +34,7 @@ def feature_maps(results: Results, network: str) -> Figure:
         for column, rows in enumerate(candidates, start=1):
             axes = figure.add_subplot(grid[line, column])
             axes.set_axis_off()
-            cells = [found[0] for row in rows if (found := results.seeds(network, row))]
+            cells = [found[0] for row in rows if (found := results.nearest(network, row))]
             if cells:
                 _draw_mosaic(axes, cells[0])
                 image = cells[0].feature_maps["image"]
@@ -76,7 +70,7 @@ def _draw_mosaic(axes: Axes, cell: Cell) -> None:
             f"32 bit: {cell.row.label}\nblack -{limit:.2g}, white +{limit:.2g}", color=INK
         )
         return
-    blank = _is_blank(binary)
+    blank = is_blank(binary)
     for index in np.flatnonzero(blank):
         corner = (
             index % columns * (width + 1) - 0.5,
@@ -87,6 +81,7 @@ def _draw_mosaic(axes: Axes, cell: Cell) -> None:
     axes.set_title(f"1 bit: {cell.row.label}\n{blank.sum()} of {count} blank", color=INK)
 
 
-def _is_blank(maps: np.ndarray) -> np.ndarray:
-    """For each of the maps (N, H, W) whether all its values are equal."""
-    return maps.min(axis=(1, 2)) == maps.max(axis=(1, 2))
+def is_blank(maps: np.ndarray) -> np.ndarray:
+    """For each of the maps (N, H, W) of +1 and -1 whether it carries next to nothing."""
+    positive = (maps > 0).mean(axis=(1, 2))
+    return 100 * np.minimum(positive, 1 - positive) < RARE_PERCENT

@@ -25,28 +25,27 @@ from pipeline.reporting.layers import layers_by_seed
 from pipeline.reporting.results import Cell, Histogram, Results
 from pipeline.reporting.rows import row_named
 
-WITH_KURTOSIS = ("complete", "binary-kurtosis")
+UNTUNED = ("fine-tuned", "full-precision")
+WITH_KURTOSIS = ("complete", "complete-untuned", "binary-kurtosis")
 WITHOUT_KURTOSIS = ("binary", "binary-mimicking", "binary-distillation")
-"""The first of each that was run stands for the students with and without the kurtosis loss."""
+"""The first of each that was run stands for the networks that are not tuned, and for the students
+with and without the kurtosis loss."""
 STATISTICS = (
     ("near_zero_share", "Weights within\n10 % of zero, %", 100),
     ("binarization_error", "Binarization error", 1),
 )
-DISTANCES = (
-    ("teacher_distance_relative", "Squared distance to teacher\n/ teacher's variance (log scale)"),
-    ("teacher_distance", "Squared distance to\nthe teacher (log scale)"),
-)
-"""The first that any layer has is drawn."""
+DISTANCE = "teacher_distance_relative"
 KURTOSIS_TICKS = (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 7, 10, 20, 50, 100, 200)
 FILL = "#d9d9d9"
 REFERENCE: dict[str, Any] = {"color": "#aaaaaa", "lw": 1.0}
 
 
 def histogram_cells(results: Results, network: str) -> list[Cell]:
-    """First seed of teacher, tuned teacher, and student without and with the kurtosis loss."""
-    candidates = (("full-precision",), ("kurtosis",), WITHOUT_KURTOSIS, WITH_KURTOSIS)
+    """First seed of untuned and tuned network, and student without and with the kurtosis loss."""
+    candidates = (UNTUNED, ("kurtosis",), WITHOUT_KURTOSIS, WITH_KURTOSIS)
     found = (
-        [cells[0] for row in rows if (cells := results.seeds(network, row))] for rows in candidates
+        [cells[0] for row in rows if (cells := results.nearest(network, row))]
+        for rows in candidates
     )
     return [cells[0] for cells in found if cells]
 
@@ -63,7 +62,7 @@ def weight_histograms(results: Results, network: str) -> Figure:
         axes.vlines([-1, 1], 0, 0.62, **REFERENCE)
         for cell in cells:
             density, edges = density_of(cell.details.histogram, layer.name, layer.elements)
-            if cell.row.name == "full-precision":
+            if cell.row.name in UNTUNED:
                 axes.stairs(density, edges, fill=True, color=FILL, zorder=1)
             else:
                 axes.stairs(density, edges, zorder=2, **_outline(cell))
@@ -75,7 +74,7 @@ def weight_histograms(results: Results, network: str) -> Figure:
     figure.supxlabel("Weight / standard deviation of the layer", fontsize=10)
     handles = [
         handle(cell.row.label, color=FILL, lw=8)
-        if cell.row.name == "full-precision"
+        if cell.row.name in UNTUNED
         else handle(cell.row.label, **_outline(cell))
         for cell in cells
     ]
@@ -157,11 +156,11 @@ def layer_statistics(results: Results, network: str) -> Figure:
     for axes, (key, title, factor) in zip(grid[:-1], STATISTICS, strict=True):
         _draw_by_layer(axes, found, key, factor)
         axes.set_ylabel(title)
-    key, title = next((each for each in DISTANCES if found[each[0]].notna().any()), DISTANCES[-1])
-    _draw_by_layer(grid[-1], found[found[key] > 0], key, 1, list(found["layer"].unique()))
-    if (found[key] > 0).any():
+    apart = found[found[DISTANCE] > 0]
+    _draw_by_layer(grid[-1], apart, DISTANCE, 1, list(found["layer"].unique()))
+    if len(apart):
         log_scale(grid[-1])
-    grid[-1].set_ylabel(title)
+    grid[-1].set_ylabel("Squared distance to teacher\n/ teacher's variance (log scale)")
     for axes in grid[:-1]:
         axes.tick_params(labelbottom=False)
     legend(figure, _mark_handles(found))

@@ -1,0 +1,76 @@
+"""Top-1 of each row and differences between rows, with their intervals."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.reporting.comparisons import Compared, Estimate, compare_family, hierarchical_mean
+from pipeline.reporting.results import Cell, Results
+from pipeline.reporting.rows import COMPARISONS, Comparison, network_label
+from pipeline.reporting.verdicts import SEEDS_NEEDED
+
+DRAWS_SEED = 0
+
+
+def top1(results: Results, network: str, row: str) -> Estimate | None:
+    """Mean test top-1 of a row as a share; None if it was not run.
+
+    The interval is a bootstrap over seeds and test images. That of one seed is over the test images
+    alone, as the evaluation drew it.
+    """
+    cells = results.seeds(network, row)
+    if not cells:
+        return None
+    if len(cells) == 1:
+        metrics = cells[0].metrics
+        confidence = results.evaluation["confidence"]
+        images = len(cells[0].outcomes)
+        return Estimate(1, images, metrics.top1, metrics.top1_low, metrics.top1_high, confidence)
+    return hierarchical_mean(np.stack([cell.outcomes for cell in cells]), **_draws(results))
+
+
+def differences(results: Results, network: str) -> dict[Comparison, Compared]:
+    """The comparisons of which both rows were run, as one family; in shares of top-1."""
+    pairs = {}
+    for each in COMPARISONS:
+        cells = common_seeds(results, network, each.row, each.against)
+        if cells:
+            pairs[each] = (
+                np.stack([cell.outcomes for cell, _ in cells]),
+                np.stack([other.outcomes for _, other in cells]),
+            )
+    family = f"the comparisons of {network_label(network)}"
+    return compare_family(family, pairs, **_draws(results))
+
+
+def in_words(compared: Compared) -> str:
+    """Whether a difference stands out after Holm's correction, by interval and p-value alike.
+
+    The two may disagree near the bound for one seed, as the one is no inversion of the other.
+    """
+    after, words = compared.holm_estimate, "no difference shown"
+    if compared.holm_p_value < 1 - compared.estimate.confidence and after.low * after.high > 0:
+        words = "higher" if after.mean > 0 else "lower"
+    seeds = compared.estimate.seeds
+    if seeds >= SEEDS_NEEDED:
+        return words
+    return f"{words}; {'one seed is' if seeds == 1 else f'{seeds} seeds are'} too few"
+
+
+def common_seeds(results: Results, network: str, row: str, against: str) -> list[tuple[Cell, Cell]]:
+    """The cells of both rows at the seeds that both have, seed by seed."""
+    other = {cell.metrics.seed: cell for cell in results.seeds(network, against)}
+    return [
+        (cell, other[cell.metrics.seed])
+        for cell in results.seeds(network, row)
+        if cell.metrics.seed in other
+    ]
+
+
+def _draws(results: Results) -> dict[str, Any]:
+    evaluation = results.evaluation
+    return {
+        "confidence": evaluation["confidence"],
+        "resamples": evaluation["bootstrap_resamples"],
+        "seed": DRAWS_SEED,
+    }
