@@ -72,7 +72,7 @@ def _about_seeds(results: Results) -> Iterator[str]:
                 "the pipeline, not as evidence about the method."
             )
         elif len(set(counts.values())) > 1:
-            listed = ", ".join(f"{label} {count}" for label, count in counts.items())
+            listed = "; ".join(f"{label} {count}" for label, count in counts.items())
             yield f"{network_label(network)}: the rows have different numbers of seeds ({listed})."
 
 

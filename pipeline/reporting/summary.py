@@ -131,7 +131,7 @@ def steps(results: Results, network: str) -> str:
                 counted[row.label] = f"{len(cell.step_one)} + {len(cell.curves)}"
     if not two:
         return ""
-    listed = ", ".join(f"{label} {count}" for label, count in counted.items())
+    listed = "; ".join(f"{label} {count}" for label, count in counted.items())
     text = (
         "The student is trained in two steps: binary activations with real weights first, then "
         "both binary, started from the last weights of step one. An open ring marks the first "

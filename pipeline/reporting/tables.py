@@ -52,7 +52,7 @@ def _label(row: str) -> str:
 
 
 def _labels(rows: str) -> str:
-    return ", ".join(map(_label, rows.split()))
+    return "; ".join(map(_label, rows.split()))
 
 
 def _ran(summary: Summary | None) -> str:

@@ -68,7 +68,7 @@ def test_the_epochs_of_two_steps_follow_each_other(results: Results) -> None:
     rings = [line for line in figure.axes[0].lines if line.get_markersize() == 10]
     assert [(line.get_xdata()[0], line.get_color()) for line in rings] == [(4, "#d55e00")]
     text = summary.steps(results, STUDENT)
-    assert "Binary alone 4, Complete (BD-BNN) 3 + 4." in text
+    assert "Binary alone 4; Complete (BD-BNN) 3 + 4." in text
     assert text.endswith("Logits are distilled from ResNet-34 (torchvision), full precision.")
 
 
