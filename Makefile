@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce table check test lint accept lock verify clean
+.PHONY: help setup reproduce run check test lint accept lock verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ reproduce: setup ## run the digits pipeline, as dvc repro does, and print its ta
 	@python -m tools.headline results/digits
 	@echo "report: reports/digits/report.html"
 
-table: setup ## bring tables/TABLE up to date, JOBS stages at a time
+run: setup ## bring tables/TABLE up to date, JOBS stages at a time
 	@python -m tools.campaign $(TABLE) --jobs $(JOBS)
 
 check: setup ## recompute the accuracy of every network in exports/ from the test images

@@ -20,7 +20,7 @@ from pipeline.errors import UserError, run
 
 
 def main() -> None:
-    """Entry point of `make table`."""
+    """Entry point of `make run`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
