@@ -197,6 +197,11 @@ FORGED = {
     "nan": ({"model.linear.bias": torch.full([10], torch.nan)}, {}, "linear.bias holds numbers"),
     "no slot": ({"optimizer.0.exp_avg": None}, {}, "optimizer.0.exp_avg is not (16, 1, 3, 3)"),
     "a slot's shape": ({"optimizer.0.step": torch.zeros(2)}, {}, "optimizer.0.step is not ()"),
+    "a slot of nan": (
+        {"optimizer.0.step": torch.tensor(torch.nan)},
+        {},
+        "optimizer.0.step is not () finite numbers",
+    ),
     "another slot": ({"optimizer.x.step": torch.zeros(2)}, {}, "optimizer.x.step is unknown"),
     "no epoch": ({}, {"epochs_done": None}, "epochs_done: Field required"),
     "another epoch": ({}, {"epochs_done": 2}, "epochs_done does not fit the rest"),

@@ -78,8 +78,9 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_taken(
     assert (tensors["w"].item(), state["epochs_done"]) == (2, 2)
     if damage != "unfinished":
         assert "epoch-0003.safetensors: is damaged" in capsys.readouterr().err
-    save_epochs(scratch, 6)
-    assert newest(scratch)[1] == {"epochs_done": 6}
+    if damage != "no file":
+        save_epochs(scratch, 6)
+        assert newest(scratch)[1] == {"epochs_done": 6}
 
 
 def test_a_file_that_is_called_otherwise_is_none_of_its_checkpoints(scratch, tmp_path, capsys):
