@@ -338,6 +338,22 @@ def test_out_of_gpu_memory(make_workplace, run_here, monkeypatch, stage):
     assert_nothing_written(folder)
 
 
+@pytest.mark.parametrize("stage", OUT_OF_MEMORY)
+def test_out_of_memory(make_workplace, run_here, monkeypatch, stage):
+    folder = make_workplace()
+    forward = ResNet20.forward
+
+    def needs_a_petabyte_for_a_batch(network, images):
+        if len(images) > 1:
+            torch.empty(2**50)
+        return forward(network, images)
+
+    monkeypatch.setattr(ResNet20, "forward", needs_a_petabyte_for_a_batch)
+    given, expected = OUT_OF_MEMORY[stage]
+    assert_one_line(run_here(stage, folder, *given), expected.replace("GPU memory", "memory"))
+    assert_nothing_written(folder)
+
+
 @pytest.mark.slow
 def test_a_second_run_of_the_same_cell_is_refused(make_workplace, run_here):
     folder = make_workplace(overrides={"student.epochs": 1000})
