@@ -21,7 +21,7 @@ from pipeline.errors import UserError
 from pipeline.reporting.markup import TEMPLATES, Prose
 
 ROOT = Path(__file__).resolve().parents[2]
-REPORTS = ("digits", "cifar10", "imagenette")
+REPORTS = ("digits", "cifar10")
 """Folders of the reports that link to each other."""
 SCRUBBED = {
     r"0x[0-9a-f]{6,}": "0x0",
