@@ -316,7 +316,7 @@ def commit_code() -> int:
     """Bring the hashes of the code in every dvc.lock up to date.
 
     Parameters, data and outputs keep the hashes they were recorded with: a stage for which these
-    have changed stays stale. So does a report whose code has changed, which takes seconds to render.
+    have changed stays stale, and so does a report whose code has changed: it renders in seconds.
 
     Returns:
         The number of stages.
