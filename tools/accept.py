@@ -245,7 +245,7 @@ def _outputs(side: Path) -> dict[str, str]:
     files = [
         path
         for place in ("data", "models", "results", "exports")
-        for path in (side / place).rglob("*")
+        for path in (side / place).glob("*/**/*")
         if path.is_file() and not set(UNTRACKED_OUTPUTS) & set(path.parts)
     ]
     return {path.relative_to(side).as_posix(): sha256(path) for path in files}
