@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce run check test lint accept lock verify clean
+.PHONY: help setup reproduce run check readme test lint accept lock verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ run: setup ## bring tables/TABLE up to date, JOBS stages at a time
 
 check: setup ## recompute the accuracy of every network in exports/ from the test images
 	@python -m tools.check
+
+readme: setup ## fill the tables of README.md, and draw docs/method.png, from the results
+	@python -m tools.readme
 
 test: setup ## run the whole test suite
 	@python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90

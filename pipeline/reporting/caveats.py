@@ -13,7 +13,7 @@ from pipeline.reporting.sources import FileNote
 
 def caveats(results: Results, params: Params, notes: Sequence[FileNote]) -> list[str]:
     """What a reader must know before quoting a figure; one sentence each."""
-    return [*_about_seeds(results), *_about_data(results, notes), *_about_runs(results, params)]
+    return [*_about_seeds(results), *about_data(results, notes), *_about_runs(results, params)]
 
 
 def debug_banner(results: Results) -> str:
@@ -76,7 +76,8 @@ def _about_seeds(results: Results) -> Iterator[str]:
             yield f"{network_label(network)}: the rows have different numbers of seeds ({listed})."
 
 
-def _about_data(results: Results, notes: Sequence[FileNote]) -> Iterator[str]:
+def about_data(results: Results, notes: Sequence[FileNote]) -> Iterator[str]:
+    """What the runs were trained and tested on, where that is not the whole usual data."""
     yield from mixed(results)
     note = data_note(results, notes)
     if note:

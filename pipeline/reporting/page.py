@@ -1,6 +1,5 @@
 """Showing tables and figures in the notebook and keeping each as files of its own."""
 
-import io
 from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -9,6 +8,7 @@ from IPython.display import HTML, Image, display
 from matplotlib.figure import Figure
 
 from pipeline.artifacts import write_bytes, write_csv, write_text
+from pipeline.reporting.figures.style import png
 from pipeline.reporting.markup import part, slug, to_html, to_markdown
 from pipeline.reporting.rows import network_label
 from pipeline.reporting.summary import Card
@@ -106,16 +106,15 @@ class Page:
             figure.text(
                 0.5, 0.5, "DEBUG RUN, NO RESULT", color="red", alpha=0.4, size=24, ha="center"
             )
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-        png = f"figures/{self._prefix}{name}.png"
-        write_bytes(self._folder / png, buffer.getvalue())
-        self._written.append(png)
-        files = [("PNG", png)]
+        content = png(figure)
+        path = f"figures/{self._prefix}{name}.png"
+        write_bytes(self._folder / path, content)
+        self._written.append(path)
+        files = [("PNG", path)]
         if data.startswith("tables/"):
             folder, _, table = data.partition("/")
             files.append(("CSV", f"{folder}/{self._prefix}{table}"))
-        display(Image(buffer.getvalue(), alt=alt, metadata={"file": png}))
+        display(Image(content, alt=alt, metadata={"file": path}))
         self._show(
             part(
                 "figure",

@@ -1,5 +1,6 @@
 """What all figures share: style, marks of the rows, grids of small panels, legends, log scales."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ STYLE = Path(__file__).with_name("report.mplstyle")
 def use_style() -> None:
     """Draw every figure after this call alike, whatever the machine's matplotlibrc says."""
     matplotlib.style.use(["default", STYLE])
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file, without the version of what drew it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def panels(

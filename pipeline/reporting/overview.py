@@ -1,0 +1,123 @@
+"""All tables at once: what came out for each claim, and the top-1 of every row."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.errors import UserError
+from pipeline.reporting.caveats import about_data, debugged
+from pipeline.reporting.claims import verdicts
+from pipeline.reporting.estimates import top1
+from pipeline.reporting.parameters import agreed
+from pipeline.reporting.results import Cell, Results, load_results
+from pipeline.reporting.rows import COMPLETE, REAL, ROWS, TUNED, network_label
+from pipeline.reporting.sources import FileNote, PublishedFigure
+from pipeline.reporting.statistics import NONE
+from pipeline.reporting.tables import Table
+from pipeline.reporting.verdicts import CLAIMS
+
+CLAIMS_CAPTION = (
+    "Each claim was judged on each table and network by a rule that was set before the runs. A "
+    "verdict is about that table alone, that is its data, its network and its schedule."
+)
+TRAININGS = ((REAL, "full precision"), (TUNED, "fine-tuning"), (COMPLETE, "student"))
+"""Rows whose epochs the table tells, and what their training is called."""
+
+
+def load_tables(folder: Path) -> list[Results]:
+    """The results of every table in `folder` that has an evaluated cell, by name.
+
+    Raises:
+        UserError: there is none, or a file of one is missing or malformed.
+    """
+    folders = sorted({path.parent for path in folder.glob("*/*.json")})
+    if not folders:
+        raise UserError(f"{folder}: holds no results (no <table>/<network>-<row>-<seed>.json)")
+    return [load_results(each) for each in folders]
+
+
+def claims(tables: Sequence[Results], published: Sequence[PublishedFigure]) -> Table:
+    """The verdicts on every table and network, claim by claim.
+
+    Args:
+        tables: Of `load_tables`.
+        published: Figures of other methods.
+    """
+    found = [
+        verdict
+        for results in tables
+        for of_network in verdicts(results, results.dataset, published).values()
+        for verdict in of_network
+    ]
+    found.sort(key=lambda verdict: CLAIMS.index(verdict.claim))
+    data = pd.DataFrame(
+        [
+            (each.claim.key, each.measured_on, each.result, each.outcome, each.reason)
+            for each in found
+        ],
+        columns=["claim", "measured_on", "result", "outcome", "reason"],
+    )
+    first = ~data["claim"].duplicated()
+    texts = [each.claim.text if new else "" for each, new in zip(found, first, strict=True)]
+    headings = ["Claim of the paper", "Measured on", "Result", "Outcome", "Why"]
+    return Table(data, data.assign(claim=texts).set_axis(headings, axis=1))
+
+
+def every_top1(tables: Sequence[Results]) -> Table:
+    """Mean test top-1 of every row with its interval and number of seeds, and the epochs.
+
+    `data` has a line for each table, network and row that was run: top-1 in percent, the ends of
+    its interval (as `estimates.top1`), seeds, and epochs of the row's own training, both steps
+    together. `shown` has a column for each table and network.
+    """
+    lines, shown = [], {"Row": [*(row.label for row in ROWS), f"Epochs: {_trainings()}"]}
+    for results in tables:
+        for network in results.networks:
+            column = []
+            for row, cells in results.rows(network):
+                found = top1(results, network, row.name)
+                if found is None:
+                    column.append(NONE)
+                    continue
+                mean, low, high = (100 * each for each in (found.mean, found.low, found.high))
+                seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"
+                column.append(f"{mean:.2f} ({low:.2f} to {high:.2f}; {seeds})")
+                about = (results.dataset, network, row.name)
+                lines.append((*about, mean, low, high, found.seeds, _epochs(cells)))
+            counts = (_epochs(results.nearest(network, row)) for row, _ in TRAININGS)
+            name = f"{results.dataset}, {network_label(network)}"
+            shown[name] = [*column, "; ".join(counts)]
+    keys = ["table", "network", "row", "top1", "top1_low", "top1_high", "seeds", "epochs"]
+    return Table(pd.DataFrame(lines, columns=keys), pd.DataFrame(shown))
+
+
+def top1_caption(tables: Sequence[Results]) -> str:
+    """What the figures of `every_top1` are."""
+    level = agreed(100 * results.evaluation["confidence"] for results in tables)
+    return (
+        f"Test top-1 in %, mean and {level} % interval. The interval is a bootstrap over seeds and "
+        "test images, and over the test images alone where there is one seed. The epoch was "
+        "chosen on validation images. Epochs of fine-tuning come on top of those before."
+    )
+
+
+def remarks(tables: Sequence[Results], notes: Sequence[FileNote]) -> Iterator[str]:
+    """What must stand beside the figures of each table: debug runs, mixed runs, their data."""
+    for results in tables:
+        names = debugged(results)
+        if names:
+            yield f"{results.dataset}: DEBUG RUN, NO RESULT: {', '.join(names)}."
+        yield from (f"{results.dataset}: {each}" for each in about_data(results, notes))
+
+
+def _trainings() -> str:
+    return "; ".join(name for _, name in TRAININGS)
+
+
+def _epochs(cells: Sequence[Cell]) -> str:
+    """Epochs of the cells' own training, that is without those that they are fine-tuned from."""
+    counts = sorted({len(cell.all_curves) for cell in cells if not cell.details.pretrained})
+    if not counts:
+        return "pretrained" if cells else NONE
+    return " or ".join(map(str, counts))
