@@ -32,7 +32,7 @@ from tests.reporting.synthetic import write_results
 from tests.training.conftest import tiny_params
 
 some = settings(
-    max_examples=100,
+    max_examples=70,
     deadline=None,
     derandomize=True,
     database=None,
@@ -179,7 +179,7 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.parametrize("part", [".", "details", "provenance"])
-@settings(some, max_examples=60)
+@settings(some, max_examples=40)
 @given(data=st.data())
 def test_results(results, part, data):
     path = results / part / "resnet20-complete-1.json"
