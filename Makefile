@@ -7,7 +7,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help setup reproduce run check readme test lint accept lock verify clean
+=======
+.PHONY: help setup reproduce run table check test lint accept lock verify clean
+>>>>>>> user
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +32,9 @@ reproduce: setup ## run the digits pipeline, as dvc repro does, and print its ta
 
 run: setup ## bring tables/TABLE up to date, JOBS stages at a time
 	@python -m tools.campaign $(TABLE) --jobs $(JOBS)
+
+table: setup ## set up tables/NAME for your images in IMAGES: folders of classes, or Parquet shards
+	@python -m tools.table "$(NAME)" "$(IMAGES)" $(if $(STREAM),--stream)
 
 check: setup ## recompute the accuracy of every network in exports/ from the test images
 	@python -m tools.check

@@ -82,6 +82,8 @@ def test_the_pipeline_runs_repeats_and_reruns_only_what_a_parameter_touches(clon
     clone.run("dvc", "plots", "show")
     plots = (clone.folder / "dvc_plots/index.html").read_text()
     assert "validation_top1" in plots
+    assert "tableau10" in plots and "viridis" in plots, "the templates rows and layers"
+    assert not clone.run("git", "status", "--short", "dvc_plots")
     assert "layer3.2.conv2" in plots
 
     second = output_hashes(clone)

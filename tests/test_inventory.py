@@ -111,7 +111,12 @@ def test_without_the_images_the_last_inventory_stays(images, tmp_path, write_par
 
 @pytest.mark.slow
 def test_dvc_prepares_again_what_changed_and_nothing_else(images, tmp_path):
-    overrides = {"data.source": "folders", "data.location": str(images), "data.image_size": 8}
+    overrides = {
+        "data.source": "folders",
+        "data.location": str(images),
+        "data.image_size": 8,
+        "data.validation": 0.25,
+    }
     clone = Clone(tmp_path / "clone", "tables/cifar10/params.yaml", overrides)
     recipe = "tables/cifar10/dvc.yaml"
     stages = [f"{recipe}:{name}" for name in ("validate", "inventory@images", "prepare")]
