@@ -7,11 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
 .PHONY: help setup reproduce run check readme test lint accept lock verify clean
-=======
-.PHONY: help setup reproduce run table check test lint accept lock verify clean
->>>>>>> user
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
