@@ -1,6 +1,7 @@
 """Writing: atomic (a temporary file, then a rename) and with deterministic bytes."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -61,9 +62,9 @@ def check_replaceable(folder: Path, mark: str) -> None:
     try:
         if folder.is_symlink():
             raise UserError(f"{folder}: is a symbolic link; name the folder it leads to")
-        if folder.is_file():
+        if folder.exists() and not folder.is_dir():
             raise UserError(f"{folder}: is a file; name a folder to be written")
-        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        found = sorted(folder.iterdir()) if folder.exists() else []
     except OSError as error:
         raise UserError(f"{folder}: could not be read: {error.strerror}") from error
     other = [path.name for path in found if path.is_dir()]
@@ -83,7 +84,9 @@ def check_writable(folder: Path) -> None:
         UserError: they cannot.
     """
     try:
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        existing = next(
+            path for path in (folder, *folder.parents) if path.exists() or path.is_symlink()
+        )
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
@@ -236,6 +239,12 @@ def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    """SHA-256 of a file's bytes, as hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read; a pipe is no file.
+    """
+    if path.is_fifo():
+        raise OSError(errno.EINVAL, "is no file", str(path))
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -40,6 +40,8 @@ UnitShare = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Pixels = Annotated[int, Field(gt=0, le=2**13)]
 """Side of an image; one of 2**14 has more pixels than Pillow opens without a warning."""
+Channels = Annotated[int, Field(gt=0, le=2**10)]
+LARGEST_CLASSES = 2**16
 
 
 class Section(BaseModel):
@@ -305,6 +307,8 @@ def load_params(path: Path) -> Params:
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _ComposerWithoutAliases
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UserError(f"{path}: is no file")
         content = yaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from error

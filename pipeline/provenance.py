@@ -55,7 +55,7 @@ def record(
     """Write what made `outputs` into `results/provenance/<run>.json`.
 
     An entry that describes the same bytes already is left as it is: it names the run that made them
-    first, and running a stage again leaves the working tree clean.
+    first, and running a stage again leaves the working tree clean. A damaged file is replaced.
 
     Args:
         results: Folder of the table's results.
@@ -64,16 +64,11 @@ def record(
         execution: Device and number formats of this process.
         outputs: Files that the run wrote, by the name under which their SHA-256 is recorded.
         more: Facts about this run alone, such as the origin of weights that were read.
-
-    Raises:
-        UserError: what is there is not readable as provenance.
     """
     path = results / "provenance" / f"{run}.json"
-    known = read_json(path) if path.is_file() else {}
+    known = _known(path)
     checksums = {name: sha256(file) for name, file in outputs.items()}
-    if not isinstance(known, dict):
-        raise UserError(f"{path}: is no mapping; remove it")
-    if isinstance(known.get(stage), dict) and known[stage].get("outputs") == checksums:
+    if known.get(stage, {}).get("outputs") == checksums:
         return
     entry = {
         **provenance(execution),
@@ -83,6 +78,16 @@ def record(
         "outputs": checksums,
     }
     write_json(path, {**known, stage: entry})
+
+
+def _known(path: Path) -> dict[str, dict[str, Any]]:
+    """The entries that are there, by stage; none if the file is damaged."""
+    try:
+        content = read_json(path)
+    except UserError:
+        return {}
+    entries = content.items() if isinstance(content, dict) else ()
+    return {stage: entry for stage, entry in entries if isinstance(entry, dict)}
 
 
 def provenance(execution: Execution) -> dict[str, Any]:

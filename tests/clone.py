@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT, read_yaml, with_overrides, write_yaml
 
-GENERATED = re.compile(r"results/|(.*/)?dvc\.lock$|reports/[^/]+/")
+GENERATED = re.compile(r"results/|(.*/)?dvc\.lock$|reports/[^/]+/|tables/[^/]+/images\.json$")
 """What DVC makes."""
 
 

@@ -78,8 +78,10 @@ def test_a_folder_that_cannot_be_written_is_told_without_a_trace(tmp_path):
     check_writable(tmp_path / "new/folder")
     assert names(tmp_path) == []
     (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for folder, reason in (
         ("file/curves", "Not a directory"),
+        ("link/curves", "No such file or directory"),
         ("x" * 300, "File name too long"),
         ("/proc/self/curves", "No such file or directory"),
     ):
@@ -91,6 +93,9 @@ def test_a_folder_to_replace_that_is_a_link_or_has_no_possible_name(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"link: is a symbolic link; name the folder it leads to$"):
         check_replaceable(tmp_path / "link", "mark")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match=r"pipe: is a file; name a folder to be written$"):
+        check_replaceable(tmp_path / "pipe", "mark")
     with pytest.raises(UserError, match=r"x: could not be read: File name too long$"):
         check_replaceable(tmp_path / ("x" * 300), "mark")
 
@@ -289,3 +294,6 @@ def test_an_array_that_needs_a_pickle_is_refused(tmp_path):
 def test_sha256(tmp_path):
     write_bytes(tmp_path / "a", b"abc")
     assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is no file"):
+        sha256(tmp_path / "pipe")

@@ -31,6 +31,8 @@ def test_one_row_runs_by_name_and_the_root_pipeline_stays_out_of_it(tmp_path):
     assert ran == {
         f"{pipeline}:{stage}"
         for stage in (
+            "validate",
+            "inventory@images",
             "prepare",
             "teacher@resnet20-1",
             "finetune@resnet20-1",

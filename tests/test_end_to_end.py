@@ -14,6 +14,7 @@ from tests.clone import Clone, stages_run
 from tests.conftest import TINY
 
 KURTOSIS_CELLS = {
+    "validate",
     "finetune@resnet20-1",
     "binary-kurtosis@resnet20-1",
     "complete-untuned@resnet20-1",

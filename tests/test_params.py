@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -188,3 +189,10 @@ def test_a_file_that_is_not_there(tmp_path):
         load_params(tmp_path / "missing.yaml")
     with pytest.raises(UserError, match="is a directory"):
         load_params(Path(tmp_path))
+
+
+def test_a_pipe_or_a_device_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UserError, match=f"{path}: is no file$"):
+            load_params(path)

@@ -39,3 +39,12 @@ def test_an_evaluation_leaves_the_training_as_it_was(written):
     both = written("evaluation", "metrics")
     assert both["training"] == first["training"]
     assert both.keys() == {"training", "evaluation"}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{", '{"training": 1}', '{"training": {"outputs": 1}}', "[" * 10_000]
+)
+def test_a_damaged_file_does_not_spoil_a_finished_training(written, tmp_path, content):
+    written("training", "weights")
+    (tmp_path / "provenance/run.json").write_text(content)
+    assert written("training", "weights")["training"]["outputs"].keys() == {"best"}

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import numpy as np
 from pydantic import (
     Discriminator,
+    Field,
     JsonValue,
     Tag,
     TypeAdapter,
@@ -16,7 +17,7 @@ from pydantic import (
 
 from pipeline.artifacts import atomic_folder, read_array, sha256, write_array, write_json
 from pipeline.errors import UserError
-from pipeline.params import Section, Streaming
+from pipeline.params import LARGEST_CLASSES, Channels, Pixels, Section, Streaming
 
 SplitName = Literal["train", "validation", "test"]
 MANIFEST = "manifest.json"
@@ -36,9 +37,9 @@ class Manifest(Section):
     source: str
     origin: dict[str, JsonValue]
     """Package and version, or names of files with their SHA-256."""
-    classes: tuple[str, ...]
-    channels: int
-    image_size: int
+    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=LARGEST_CLASSES)]
+    channels: Channels
+    image_size: Pixels
     """Height and width in pixels."""
     counts: dict[SplitName, tuple[int, ...]]
     """Images of each class in each split."""
@@ -164,6 +165,8 @@ def load_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
+        if path.is_fifo():
+            raise UserError(f"{path}: is no file")
         return _ANY_MANIFEST.validate_json(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; run the stage prepare first") from error

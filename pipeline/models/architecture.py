@@ -5,7 +5,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from pipeline.names import NETWORKS
-from pipeline.params import Binarization, Network, Pixels, Section
+from pipeline.params import (
+    LARGEST_CLASSES,
+    Binarization,
+    Channels,
+    Network,
+    Pixels,
+    Section,
+)
 
 
 def _known(network: str) -> str:
@@ -23,8 +30,8 @@ class Architecture(Section):
 
     network: Annotated[str, AfterValidator(_known)]
     """One of `pipeline.names.NETWORKS`."""
-    classes: Annotated[int, Field(gt=0, le=2**16)]
-    channels: Annotated[int, Field(gt=0, le=2**10)]
+    classes: Annotated[int, Field(gt=0, le=LARGEST_CLASSES)]
+    channels: Channels
     image_size: Pixels
     """Height and width in pixels."""
     block: Literal["bireal", "plain", "react"]

@@ -1,5 +1,6 @@
 """A trained network on disk: what it is (JSON) and its weights (safetensors), best and last."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -107,7 +108,7 @@ def load_description(folder: Path) -> SavedDescription:
     if isinstance(content, dict) and "weights" not in content:
         raise UserError(f"{path}: weights is missing, their checksums; train the network again")
     try:
-        return SavedDescription.model_validate(content, strict=False)
+        return SavedDescription.model_validate_json(json.dumps(content))  # whose lists are tuples
     except ValidationError as error:
         first = error.errors()[0]
         key = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)

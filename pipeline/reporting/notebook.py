@@ -23,10 +23,7 @@ from pipeline.reporting.markup import Link, Prose, page
 ROOT = Path(__file__).resolve().parents[2]
 LINKS = (
     Link("README", "../../README.md"),
-    *(
-        Link(f"Report: {name}", f"../{name}/report.html")
-        for name in ("digits", "cifar10", "imagenette")
-    ),
+    *(Link(f"Report: {name}", f"../{name}/report.html") for name in ("digits", "cifar10")),
 )
 """Of each report in its folder."""
 SCRUBBED = {

@@ -98,8 +98,9 @@ class Scratch:
         write_bytes(path, content)
         write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest())
         for old in self._saved()[:-CHECKPOINTS_KEPT]:
-            old.with_suffix(".sha256").unlink()
-            old.unlink()
+            with contextlib.suppress(OSError):  # a folder, say, which no training made
+                old.with_suffix(".sha256").unlink()
+                old.unlink()
 
     def intact(self) -> Iterator[tuple[Path, bytes]]:
         """The checkpoints that match their checksums, the newest first, for `read_checkpoint`.
@@ -107,13 +108,11 @@ class Scratch:
         A damaged one is named on stderr.
         """
         for path in reversed(self._saved()):
-            with contextlib.suppress(OSError):
-                content = path.read_bytes()
-                mark = path.with_suffix(".sha256").read_bytes()
-                if mark == hashlib.sha256(content).hexdigest().encode():
-                    yield path, content
-                    continue
-            print(one_line(f"{path}: is damaged; refused"), file=sys.stderr)
+            content = _read_intact(path)
+            if content is None:
+                print(one_line(f"{path}: is damaged; refused"), file=sys.stderr)
+            else:
+                yield path, content
 
     def clear(self) -> None:
         """Remove the checkpoints, and those of the run's other fingerprints that are not in use.
@@ -147,6 +146,17 @@ class Scratch:
             if (match := re.fullmatch(r"epoch-([0-9]{4,10})\.sha256", mark.name))
         }
         return [by_epoch[epoch] for epoch in sorted(by_epoch) if by_epoch[epoch].exists()]
+
+
+def _read_intact(path: Path) -> bytes | None:
+    """What the file holds; None if it differs from its checksum or either is no file."""
+    mark = path.with_suffix(".sha256")
+    with contextlib.suppress(OSError):
+        if path.is_file() and mark.is_file():
+            content = path.read_bytes()
+            if mark.read_bytes() == hashlib.sha256(content).hexdigest().encode():
+                return content
+    return None
 
 
 def read_checkpoint(content: bytes, source: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -164,6 +164,10 @@ def _check_saved_state(state: dict[str, Any], source: str) -> None:
             raise UserError(f"{source}: is no checkpoint ({key} does not fit the rest)")
 
 
+def _is_usable(slot: torch.Tensor) -> bool:
+    return slot.is_floating_point() and bool(slot.float().isfinite().all())
+
+
 def _is_finite(value: object) -> bool:
     return isinstance(value, float | int) and math.isfinite(value)
 
@@ -179,8 +183,11 @@ def _slots(found: State, optimizer: torch.optim.Optimizer, source: str) -> dict[
         for key in wanted:
             name = f"{index}.{key}"
             shape = () if key == "step" else tuple(parameter.shape)
-            if name not in found or tuple(found[name].shape) != shape:
-                raise UserError(f"{source}: is no checkpoint (optimizer.{name} is not {shape})")
+            tensor = found.get(name)
+            if tensor is None or tuple(tensor.shape) != shape or not _is_usable(tensor):
+                raise UserError(
+                    f"{source}: is no checkpoint (optimizer.{name} is not {shape} finite numbers)"
+                )
             slots.setdefault(index, {})[key] = _in_format_of(parameter, found[name])
     unknown = found.keys() - {f"{index}.{key}" for index in slots for key in slots[index]}
     if unknown:

@@ -124,6 +124,9 @@ def test_arrays_that_do_not_fit_the_manifest_are_named(tmp_path, name, array, me
     [
         ("mean", [0.5], "mean has 1 values and std 3, channels is 3"),
         ("channels", 1, "mean has 3 values and std 3, channels is 1"),
+        ("channels", -1, "channels: Input should be greater than 0"),
+        ("image_size", 10**9, "image_size: Input should be less than or equal to 8192"),
+        ("classes", [], "classes: Tuple should have at least 1 item"),
         ("classes", ["a", "b", "c"], "counts has 2 classes in train, there are 3"),
         ("counts", {"train": [3, 2], "test": [4, 3]}, "counts has 0 classes in validation, there"),
     ],
@@ -149,6 +152,15 @@ def test_a_missing_or_malformed_manifest_is_named(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=r"manifest.json: is no manifest \(.+\)$"):
             load_manifest(tmp_path / "set")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "train_images.npy"])
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    write(tmp_path / "set")
+    (tmp_path / "set" / name).unlink()
+    os.mkfifo(tmp_path / "set" / name)
+    with pytest.raises(UserError, match=rf"{name}: .*is no file$"):
+        load_split(tmp_path / "set", load_manifest(tmp_path / "set"), "train")
 
 
 def test_an_unwritable_output_is_named(tmp_path):

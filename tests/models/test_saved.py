@@ -137,7 +137,7 @@ DESCRIPTIONS = {
     "no kurtosis": ({"params": {"kurtosis": {"target": 0.5}}}, "kurtosis is never below 1"),
     "params": (
         {"params": {"kurtosis": [1]}},
-        "params.kurtosis: Input should be a valid dict",
+        "params.kurtosis: Input should be an object",
     ),
     "start": ({"step": "two", "start": "../x"}, "start: String should match pattern"),
     "share": ({"validation_top1": 1.5}, "validation_top1: Input should be less than or equal to 1"),
@@ -150,6 +150,8 @@ DESCRIPTIONS = {
         "architecture.image_size: Input should be less than or equal to 8192",
     ),
     "checksum": ({"weights": {"best": "x", "last": "y"}}, "weights.best: String should match patt"),
+    "a number as text": ({"seed": "1"}, "seed: Input should be a valid integer"),
+    "a switch as text": ({"debug": "yes"}, "debug: Input should be a valid boolean"),
     "unknown key": ({"pickle": 1}, "pickle: Extra inputs are not permitted"),
 }
 

@@ -197,6 +197,11 @@ FORGED = {
     "nan": ({"model.linear.bias": torch.full([10], torch.nan)}, {}, "linear.bias holds numbers"),
     "no slot": ({"optimizer.0.exp_avg": None}, {}, "optimizer.0.exp_avg is not (16, 1, 3, 3)"),
     "a slot's shape": ({"optimizer.0.step": torch.zeros(2)}, {}, "optimizer.0.step is not ()"),
+    "a slot of nan": (
+        {"optimizer.0.step": torch.tensor(torch.nan)},
+        {},
+        "optimizer.0.step is not () finite numbers",
+    ),
     "another slot": ({"optimizer.x.step": torch.zeros(2)}, {}, "optimizer.x.step is unknown"),
     "no epoch": ({}, {"epochs_done": None}, "epochs_done: Field required"),
     "another epoch": ({}, {"epochs_done": 2}, "epochs_done does not fit the rest"),
@@ -330,6 +335,22 @@ def test_out_of_gpu_memory(make_workplace, run_here, monkeypatch, stage):
     monkeypatch.setattr(ResNet20, "forward", no_memory_for_a_batch)
     given, expected = OUT_OF_MEMORY[stage]
     assert_one_line(run_here(stage, folder, *given), expected)
+    assert_nothing_written(folder)
+
+
+@pytest.mark.parametrize("stage", OUT_OF_MEMORY)
+def test_out_of_memory(make_workplace, run_here, monkeypatch, stage):
+    folder = make_workplace()
+    forward = ResNet20.forward
+
+    def needs_a_petabyte_for_a_batch(network, images):
+        if len(images) > 1:
+            torch.empty(2**50)
+        return forward(network, images)
+
+    monkeypatch.setattr(ResNet20, "forward", needs_a_petabyte_for_a_batch)
+    given, expected = OUT_OF_MEMORY[stage]
+    assert_one_line(run_here(stage, folder, *given), expected.replace("GPU memory", "memory"))
     assert_nothing_written(folder)
 
 

@@ -49,7 +49,9 @@ def test_the_newest_checkpoint_is_loaded_and_two_are_kept(scratch, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "unfinished", "no text", "no file"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "altered", "unfinished", "no text", "no file", "pipe", "pipe as mark"]
+)
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_taken(
     scratch, tmp_path, capsys, damage
 ):
@@ -66,12 +68,19 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_taken(
     elif damage == "no file":
         last.unlink()
         last.mkdir()
+    elif damage.startswith("pipe"):
+        path = last if damage == "pipe" else last.with_suffix(".sha256")
+        path.unlink()
+        os.mkfifo(path)
     else:
         last.with_suffix(".sha256").unlink()
     tensors, state = newest(scratch)
     assert (tensors["w"].item(), state["epochs_done"]) == (2, 2)
     if damage != "unfinished":
         assert "epoch-0003.safetensors: is damaged" in capsys.readouterr().err
+    if damage != "no file":
+        save_epochs(scratch, 6)
+        assert newest(scratch)[1] == {"epochs_done": 6}
 
 
 def test_a_file_that_is_called_otherwise_is_none_of_its_checkpoints(scratch, tmp_path, capsys):

@@ -1,0 +1,108 @@
+"""What a folder of images holds, without reading again what has not changed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline.artifacts import sha256, write_text
+from pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The images or shards in a folder.
+
+    Attributes:
+        sizes: bytes of each file, by its path below the folder.
+        sha256: SHA-256 of what `sha256sum` prints of all files, sorted by path.
+        changed: files that differ from those of the last inventory.
+        added: files that it did not have.
+        removed: files that only it had.
+    """
+
+    sizes: dict[str, int]
+    sha256: str
+    changed: list[str]
+    added: list[str]
+    removed: list[str]
+
+
+def take_inventory(folder: Path, source: str, memory: Path) -> Inventory:
+    """List the images or shards that a source reads from `folder`.
+
+    A file is read only if its size or one of its times is another than at the last inventory.
+
+    Args:
+        folder: folder of train/, val/ and test/, or of shards.
+        source: `folders` or `shards`.
+        memory: file that keeps the last inventory of this machine; it is replaced.
+
+    Raises:
+        UserError: a file cannot be read, or a link leads to a folder above it.
+    """
+    before = _remembered(memory)
+    try:
+        stamps = dict(sorted(_files(folder, source)))
+        unread = [name for name, stamp in stamps.items() if before.get(name, [])[:3] != stamp]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            sums = threads.map(sha256, (folder / name for name in unread))
+            read = dict(zip(unread, sums, strict=True))
+    except OSError as error:
+        raise UserError(f"{error.filename}: could not be read: {error.strerror}") from error
+    now = {name: [*stamp, read.get(name) or before[name][3]] for name, stamp in stamps.items()}
+    if now != before:
+        write_text(memory, json.dumps(now))
+    lines = "".join(f"{entry[3]}  {name}\n" for name, entry in now.items())
+    return Inventory(
+        sizes={name: stamp[0] for name, stamp in stamps.items()},
+        sha256=hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest(),
+        changed=[name for name in read if name in before and read[name] != before[name][3]],
+        added=[name for name in now if name not in before],
+        removed=[name for name in before if name not in now],
+    )
+
+
+def _remembered(memory: Path) -> dict[str, list]:
+    """Size, two times and SHA-256 of each file; nothing if it was never or badly written."""
+    try:
+        return json.loads(memory.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _files(folder: Path, source: str) -> Iterator[tuple[str, list[int]]]:
+    """Path below `folder`, size and times in ns of each file that the source may read."""
+    if source == "shards":
+        for path in folder.glob("*.parquet"):
+            yield path.name, _stamp(path.stat())
+    else:
+        for split in ("train", "val", "test"):
+            if (folder / split).is_dir():
+                yield from _images(str(folder), f"{split}/", ())
+
+
+def _images(root: str, below: str, above: tuple[str, ...]) -> Iterator[tuple[str, list[int]]]:
+    """The images below a folder, which was reached through those `above`; no hidden files."""
+    folder = f"{root}/{below}"
+    target = os.path.realpath(folder)
+    if target in above:
+        raise UserError(f"{folder}: is a symbolic link to a folder above it")
+    suffixes = tuple(Image.registered_extensions())
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from _images(root, f"{below}{entry.name}/", (*above, target))
+            elif entry.name.lower().endswith(suffixes):
+                yield f"{below}{entry.name}", _stamp(entry.stat())
+
+
+def _stamp(stat: os.stat_result) -> list[int]:
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]

@@ -1,0 +1,77 @@
+"""List the images that lie outside the repository, so that DVC notices when they change.
+
+DVC runs this stage each time, and what follows only if OUT became another. A file is read only if
+its size or a time of it is another than in the last run. Where the images are not at hand, the OUT
+of the last run, which Git holds, stays as it is.
+
+reads   the section data of the params, and the images or shards in the folder that it names
+writes  OUT: number of files, their bytes, and the SHA-256 of what `sha256sum` prints of them
+        .scratch/inventory/<table>.json: size, times and SHA-256 of each file on this machine
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.artifacts import write_json
+from pipeline.errors import UserError, run
+from pipeline.inventory import Inventory, take_inventory
+from pipeline.params import load_params, resolve
+from stages.arguments import stage_parser
+
+SHOWN = 3
+"""Files that a line about differences names."""
+
+
+def main() -> None:
+    """Entry point."""
+    parser = stage_parser(__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="file in the folder of the table")
+    arguments = parser.parse_args()
+    data, out = load_params(arguments.params).data, arguments.out
+    if data.source == "cifar10":
+        write_json(out, {"source": data.source})
+        print("cifar10: nothing to list, as prepare takes no archive but the official one")
+        return
+    try:
+        folder = _present(data.location)
+    except UserError as error:
+        if not out.is_file():
+            raise
+        print(f"{error}; {out} stays as it is")
+        return
+    memory = Path(".scratch/inventory", f"{out.parent.name}.json")
+    inventory = take_inventory(folder, data.source, memory)
+    if not inventory.sizes:
+        raise UserError(f"{folder}: holds none of the {data.source} of data.source")
+    summary = {
+        "files": len(inventory.sizes),
+        "bytes": sum(inventory.sizes.values()),
+        "sha256": inventory.sha256,
+    }
+    write_json(out, summary)
+    for line in (f"{folder}: {summary['files']} files", *_differences(inventory)):
+        print(line)
+
+
+def _present(location: str) -> Path:
+    """The folder of the images; a UserError if it is not there or empty, as before a mount."""
+    folder = resolve(location)
+    try:
+        if location and any(folder.iterdir()):
+            return folder
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror} (data.location)") from error
+    raise UserError(f"{folder}: is empty (data.location)")
+
+
+def _differences(inventory: Inventory) -> Iterator[str]:
+    """A line for each way in which files differ from those of the last inventory."""
+    for name in ("changed", "added", "removed"):
+        files = getattr(inventory, name)
+        if files:
+            more = ", ..." if len(files) > SHOWN else ""
+            yield f"  {len(files)} {name}: {', '.join(files[:SHOWN])}{more}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,128 @@
+"""Images outside the repository: what changed is noticed, what did not is not read again."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.artifacts import sha256
+from pipeline.data.sources.base import digest_of_lines
+from pipeline.errors import UserError
+from pipeline.inventory import take_inventory
+from tests.clone import Clone
+from tests.conftest import run_stage
+
+
+def draw(path: Path, grey: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8), grey).save(path)
+
+
+@pytest.fixture
+def images(tmp_path) -> Path:
+    folder = tmp_path / "images"
+    for split, count in (("train", 4), ("val", 2)):
+        for label in ("dark", "light"):
+            for number in range(count):
+                draw(folder / split / label / f"{number}.bmp", 10 * number)
+    (folder / "train/dark/notes.txt").write_text("no image")
+    (folder / "train/dark/.hidden.bmp").write_text("no image")
+    (folder / "elsewhere").mkdir()
+    draw(folder / "elsewhere/0.bmp", 0)
+    return folder
+
+
+def test_the_images_of_the_source_count_and_their_checksum_is_that_of_sha256sum(images, tmp_path):
+    found = take_inventory(images, "folders", tmp_path / "memory.json")
+    paths = [p.relative_to(images).as_posix() for p in images.rglob("[0-9].bmp")]
+    paths.remove("elsewhere/0.bmp")
+    assert set(found.sizes) == set(paths) == set(found.added)
+    assert found.sha256 == digest_of_lines((path, sha256(images / path)) for path in paths)
+
+
+@pytest.mark.parametrize("same_time", [False, True])
+def test_one_file_changed_added_and_removed(images, tmp_path, same_time):
+    memory = tmp_path / "memory.json"
+    first = take_inventory(images, "folders", memory)
+    path = images / "train/dark/1.bmp"
+    before = path.stat()
+    draw(path, 200)
+    assert path.stat().st_size == before.st_size
+    if same_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    draw(images / "train/light/deeper/9.bmp", 3)
+    (images / "val/dark/0.bmp").unlink()
+    second = take_inventory(images, "folders", memory)
+    assert (second.changed, second.added, second.removed) == (
+        ["train/dark/1.bmp"],
+        ["train/light/deeper/9.bmp"],
+        ["val/dark/0.bmp"],
+    )
+    assert second.sha256 != first.sha256
+
+
+def test_a_file_that_did_not_change_is_not_read_again(images, tmp_path):
+    memory = tmp_path / "memory.json"
+    true = take_inventory(images, "folders", memory).sha256
+    remembered = json.loads(memory.read_text())
+    remembered["val/dark/0.bmp"][3] = "made up"
+    memory.write_text(json.dumps(remembered))
+    assert take_inventory(images, "folders", memory).sha256 != true
+    (images / "val/dark/0.bmp").touch()
+    assert take_inventory(images, "folders", memory).sha256 == true
+
+
+def test_a_damaged_memory_costs_a_reading_and_nothing_else(images, tmp_path):
+    memory = tmp_path / "memory.json"
+    true = take_inventory(images, "folders", memory).sha256
+    memory.write_text(memory.read_text()[:100])
+    assert take_inventory(images, "folders", memory).sha256 == true
+
+
+def test_shards_are_listed_without_what_lies_beside_them(tmp_path):
+    for name in ("train-0.parquet", "test-0.parquet", "README.md"):
+        (tmp_path / name).write_text(name)
+    found = take_inventory(tmp_path, "shards", tmp_path / "memory.json")
+    assert list(found.sizes) == ["test-0.parquet", "train-0.parquet"]
+
+
+def test_a_link_to_a_folder_above_it_is_refused(images, tmp_path):
+    (images / "train/dark/again").symlink_to(images / "train")
+    with pytest.raises(UserError, match="again/: is a symbolic link to a folder above it"):
+        take_inventory(images, "folders", tmp_path / "memory.json")
+
+
+def test_without_the_images_the_last_inventory_stays(images, tmp_path, write_params):
+    params = write_params({"data.source": "folders", "data.location": str(images)})
+    command = ("inventory", "--params", params, "--out", "own/images.json")
+    run_stage(*command, cwd=tmp_path)
+    before = (tmp_path / "own/images.json").read_text()
+    images.rename(tmp_path / "moved")
+    answer = run_stage(*command, cwd=tmp_path)
+    assert "No such file or directory" in answer.stdout and "stays as it is" in answer.stdout
+    assert (tmp_path / "own/images.json").read_text() == before
+    (tmp_path / "own/images.json").unlink()
+    answer = run_stage(*command, cwd=tmp_path, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr == f"error: {images}: No such file or directory (data.location)\n"
+
+
+@pytest.mark.slow
+def test_dvc_prepares_again_what_changed_and_nothing_else(images, tmp_path):
+    overrides = {"data.source": "folders", "data.location": str(images), "data.image_size": 8}
+    clone = Clone(tmp_path / "clone", "tables/cifar10/params.yaml", overrides)
+    recipe = "tables/cifar10/dvc.yaml"
+    stages = [f"{recipe}:{name}" for name in ("validate", "inventory@images", "prepare")]
+    assert clone.repro(stages[-1]) == set(stages)
+    assert clone.repro(stages[-1]) == {stages[1]}
+    for change in (
+        lambda: draw(images / "train/dark/0.bmp", 99),
+        lambda: draw(images / "train/dark/7.bmp", 7),
+        (images / "val/light/1.bmp").unlink,
+    ):
+        change()
+        assert clone.repro(stages[-1]) == set(stages[1:])
+    images.rename(tmp_path / "moved")
+    assert clone.repro(stages[-1]) == {stages[1]}
