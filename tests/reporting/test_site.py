@@ -142,7 +142,7 @@ def test_a_link_to_no_file_is_one_line(project: Path, link: str) -> None:
         Document(project, Path("docs/a.md")).render(f"[a]({link})")
 
 
-def test_what_is_there_is_not_replaced_by_half_a_site(project: Path, tmp_path: Path) -> None:
+def test_no_half_of_a_site_is_left(project: Path, tmp_path: Path) -> None:
     root = shutil.copytree(project, tmp_path / "project")
     (root / "docs" / "method.png").unlink()
     with pytest.raises(
