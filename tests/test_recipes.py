@@ -202,3 +202,14 @@ def test_the_whole_tables_hold_every_row_for_three_seeds():
     pretrained = seeds * 2  # read and evaluated
     tuned = 2 * 2 * seeds * 2  # with the kurtosis loss and without, trained and evaluated
     assert found["imagenet"] == students + teachers + pretrained + tuned + others
+
+
+def test_the_artifact_of_each_table_is_the_export_of_its_complete_student():
+    with Repo(str(ROOT)) as repo:
+        artifacts = repo.artifacts.read()
+    assert set(artifacts) == {table.as_posix() for table in TABLES}
+    for file, found in artifacts.items():
+        (artifact,) = found.values()
+        exported = {path for _, _, stage in stages_of(Path(file)) for path in files(stage.outs)}
+        path = (ROOT / file).parent / artifact.path
+        assert path.resolve().relative_to(ROOT).as_posix() in exported
