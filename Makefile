@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce run check readme test lint accept lock verify clean
+.PHONY: help setup reproduce run check readme site test lint accept lock verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ check: setup ## recompute the accuracy of every network in exports/ from the tes
 
 readme: setup ## fill the tables of README.md, and draw docs/method.png, from the results
 	@python -m tools.readme
+
+site: setup ## build the static site in site/ from the results and reports there are
+	@dvc repro --quiet --single-item docs/dvc.yaml:site
+	@echo "site: site/index.html"
 
 test: setup ## run the whole test suite
 	@python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90

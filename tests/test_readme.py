@@ -91,7 +91,7 @@ def test_a_missing_block_is_one_line():
 
 
 def test_no_results_are_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"results: holds no results \(<table>/"):
+    with pytest.raises(UserError, match=r"results: holds no results \(no <table>/"):
         readme_tool(tmp_path)
 
 

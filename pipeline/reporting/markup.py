@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mistune
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,6 +19,29 @@ TEMPLATES = Environment(
 )
 
 
+class Link(NamedTuple):
+    """A link of a page to another one."""
+
+    text: str
+    address: str
+
+
+def page(
+    title: str, body: Markup, sections: Sequence[dict[str, str]], links: Sequence[Link]
+) -> str:
+    """A whole page, which runs no script and loads nothing.
+
+    Args:
+        title: Of the window.
+        body: What `part`, `to_html` and `Prose` made.
+        sections: Id and text of each heading that the page lists at its top.
+        links: To other pages.
+    """
+    return TEMPLATES.get_template("page.html").render(
+        title=title, sections=sections, links=links, body=body
+    )
+
+
 def part(name: str, **values: Any) -> Markup:
     """A macro of templates/parts.html, filled in; its values are text, and escaped."""
     macro = getattr(TEMPLATES.get_template("parts.html").module, name)
@@ -31,13 +54,17 @@ def slug(text: str) -> str:
 
 
 class Prose(mistune.HTMLRenderer):
-    """Markdown to HTML, with a link to each heading; HTML in it is shown, not obeyed."""
+    """Markdown to HTML, with a link to each heading; HTML in it is shown, not obeyed.
 
-    def __init__(self) -> None:
+    Args:
+        plugins: Of mistune, for what is no CommonMark.
+    """
+
+    def __init__(self, *plugins: str) -> None:
         super().__init__(escape=True)
         self.sections: list[dict[str, str]] = []
         """Headings of the second level: id and text."""
-        self._markdown = mistune.create_markdown(renderer=self)
+        self._markdown = mistune.create_markdown(renderer=self, plugins=plugins)
 
     def render(self, markdown: str) -> Markup:
         """The Markdown as HTML."""
@@ -46,9 +73,14 @@ class Prose(mistune.HTMLRenderer):
     def heading(self, text: str, level: int, **attributes: Any) -> str:
         """A heading; its text is HTML already."""
         words = Markup(text).striptags()
+        place = self.place(words)
         if level == 2:
-            self.sections.append({"id": slug(words), "text": words})
-        return part("heading", level=level, text=words, id=slug(words)) + "\n"
+            self.sections.append({"id": place, "text": words})
+        return part("heading", level=level, text=words, id=place) + "\n"
+
+    def place(self, heading: str) -> str:
+        """The name of the place of a heading, which links to it name."""
+        return slug(heading)
 
 
 def to_markdown(table: Table) -> str:

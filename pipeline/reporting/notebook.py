@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jupytext
@@ -18,11 +18,14 @@ from traitlets import default
 from traitlets.config import Config
 
 from pipeline.errors import UserError
-from pipeline.reporting.markup import TEMPLATES, Prose
+from pipeline.reporting.markup import Link, Prose, page
 
 ROOT = Path(__file__).resolve().parents[2]
-REPORTS = ("digits", "cifar10")
-"""Folders of the reports that link to each other."""
+LINKS = (
+    Link("README", "../../README.md"),
+    *(Link(f"Report: {name}", f"../{name}/report.html") for name in ("digits", "cifar10")),
+)
+"""Of each report in its folder."""
 SCRUBBED = {
     r"0x[0-9a-f]{6,}": "0x0",
     r"/[^\s\"']*/ipykernel_\d+/\d+\.py": "cell",
@@ -125,8 +128,13 @@ def _scrub(text: str, names: Mapping[str, str]) -> str:
     return text
 
 
-def to_html(notebook: NotebookNode) -> str:
-    """The outputs of a notebook as one page that runs no script and loads nothing."""
+def to_html(notebook: NotebookNode, links: Sequence[Link] = LINKS) -> str:
+    """The outputs of a notebook as one page that runs no script and loads nothing.
+
+    Args:
+        notebook: Executed.
+        links: To other pages.
+    """
     prose = Prose()
     body = Markup("\n").join(
         prose.render(cell.source)
@@ -135,12 +143,7 @@ def to_html(notebook: NotebookNode) -> str:
         for cell in notebook.cells
     )
     title = re.search(r"<h1[^>]*>(.*?) <a", body)
-    return TEMPLATES.get_template("page.html").render(
-        title=Markup(title[1]) if title else "Report",
-        sections=prose.sections,
-        reports=REPORTS,
-        body=body,
-    )
+    return page(Markup(title[1]) if title else "Report", body, prose.sections, links)
 
 
 def _output(output: NotebookNode) -> Markup:
