@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from pipeline.artifacts import read_json
+from pipeline.artifacts import read_json, reading
 from pipeline.errors import UserError
 from pipeline.evaluation.outcomes import read_outcomes
 from pipeline.names import NETWORKS
@@ -21,6 +21,7 @@ from pipeline.reporting.statistics import ROUNDING
 
 UnitShare = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(gt=0)]
 Network = Annotated[str, Field(pattern=r"^\w+$")]
 FileName = Annotated[str, Field(pattern=r"^[\w-]+$")]
 """Part of a path, so nothing that leads out of its folder."""
@@ -42,6 +43,7 @@ CURVES = (
     "validation_top1",
     "sign_flips",
 )
+ALWAYS_THERE = ("epoch", "layer", "validation_top1")
 LAYER_KURTOSIS = ("epoch", "layer", "kurtosis", "target")
 
 
@@ -55,7 +57,7 @@ class Metrics(BaseModel):
     top1_low: UnitShare
     top1_high: UnitShare
     top5: UnitShare
-    loss: float
+    loss: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     last_epoch_top1: UnitShare
     validation_top1: UnitShare
     best_epoch: Count
@@ -64,8 +66,8 @@ class Metrics(BaseModel):
     """Mean over the layers."""
     blank_map_share: UnitShare | None
     """Of the 1-bit maps of all test images and layers; None where maps have 32 bits."""
-    parameters: Count
-    bits: Count
+    parameters: Size
+    bits: Size
     binary_operations: Count
     real_operations: Count
     debug: bool
@@ -355,6 +357,10 @@ def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             raise UserError(f"{path}: has no column {column!r}")
         if column != "layer" and not pd.api.types.is_numeric_dtype(table[column]):
             raise UserError(f"{path}: column {column!r} must hold numbers")
+        if column != "layer" and np.isinf(table[column]).any():
+            raise UserError(f"{path}: column {column!r} holds an infinite number")
+        if column in ALWAYS_THERE and table[column].isna().any():
+            raise UserError(f"{path}: column {column!r} has an empty cell")
     return table
 
 
@@ -367,11 +373,11 @@ def _read_maps(path: Path) -> dict[str, np.ndarray]:
     for name in ("image", "maps"):
         if name not in tensors or tensors[name].ndim != 3:
             raise UserError(f"{path}: must hold {name!r} of shape (channels, height, width)")
+        if not np.isfinite(tensors[name]).all():
+            raise UserError(f"{path}: {name!r} holds numbers that are not finite")
     return tensors
 
 
 def _read_bytes(path: Path) -> bytes:
-    try:
+    with reading(path, "a file"):
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
