@@ -144,9 +144,8 @@ def judge_modes(measured_on: str, networks: Mapping[str, Sequence[LayerCount]]) 
         outcome = "holds"
     elif max(shares) <= HALF_OF_LAYERS:
         outcome = "does not hold"
-    reason = (
-        f"from {100 * min(shares):.0f} to {100 * max(shares):.0f} % of the layers have two modes"
-    )
+    ends = dict.fromkeys(f"{100 * share:.0f}" for share in (min(shares), max(shares)))
+    reason = f"{' to '.join(ends)} % of the layers have two modes"
     return Verdict(BIMODAL, measured_on, result, outcome, reason)
 
 
