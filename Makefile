@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce run table check readme site test lint accept lock verify clean
+.PHONY: help setup reproduce look run table check readme site test lint accept lock verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ reproduce: setup ## run the digits pipeline, as dvc repro does, and print its ta
 
 run: setup ## bring tables/TABLE up to date, JOBS stages at a time
 	@python -m tools.campaign $(TABLE) --jobs $(JOBS)
+
+look: setup ## run the stages of the digits at their smallest, in a temporary folder: no result
+	@python -m tools.look
 
 table: setup ## set up tables/NAME for your images in IMAGES: folders of classes, or Parquet shards
 	@python -m tools.table "$(NAME)" "$(IMAGES)" $(if $(STREAM),--stream)

@@ -39,6 +39,10 @@ CHECKED = re.compile(r"(pipeline/(?!reporting/)|stages/(?!report\.py)).*\.py")
 """Code whose changed lines must have run."""
 
 TINY_PHASE = {"epochs": 2, "batch_size": 32}
+TINY_TRAININGS: dict[str, Mapping[str, object]] = {
+    "teacher": TINY_PHASE, "finetune": TINY_PHASE, "student": TINY_PHASE,
+    "evaluation": {"bootstrap_resamples": 50},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,11 @@ class Chain:
     recipe: Path
     params: Mapping[str, Mapping[str, object]]
     environment: dict[str, str]
+
+
+DIGITS = Chain(
+    "digits", Path("dvc.yaml"), {**TINY_TRAININGS, "data": {"image_size": 8, "limit": 120}}, {}
+)
 
 
 def main() -> None:
@@ -100,7 +109,7 @@ def compare(base: str, folder: Path) -> tuple[list[str], int]:
     chains = list(_chains(folder))
     sides = {"base": folder / "base", "tree": folder / "tree"}
     _copy_commit(base, sides["base"])
-    _copy_tree(sides["tree"])
+    copy_tree(sides["tree"])
     outputs: dict[str, dict[str, str]] = {}
     for chain in chains:
         _run(chain, sides, folder / "coverage")
@@ -120,17 +129,7 @@ def compare(base: str, folder: Path) -> tuple[list[str], int]:
 
 
 def _chains(folder: Path) -> Iterator[Chain]:
-    phase = TINY_PHASE
-    trainings: dict[str, Mapping[str, object]] = {
-        "teacher": phase, "finetune": phase, "student": phase,
-        "evaluation": {"bootstrap_resamples": 50},
-    }  # fmt: skip
-    yield Chain(
-        "digits",
-        Path("dvc.yaml"),
-        {**trainings, "data": {"image_size": 8, "limit": 120}},
-        {},
-    )
+    yield DIGITS
     images = folder / "images"
     _draw_images(images)
     short = {"epochs": 1, "batch_size": 8}
@@ -150,7 +149,7 @@ def _chains(folder: Path) -> Iterator[Chain]:
         yield Chain(
             "cifar10",
             Path("tables/cifar10/dvc.yaml"),
-            {**trainings, "data": {"limit": 300}},
+            {**TINY_TRAININGS, "data": {"limit": 300}},
             {"CIFAR10_SHARDS": shards},
         )
 
@@ -174,7 +173,8 @@ def _copy_commit(base: str, side: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(side)], check=True)
 
 
-def _copy_tree(side: Path) -> None:
+def copy_tree(side: Path) -> None:
+    """Copy the working tree as Git would take it, into a folder that becomes a repository."""
     side.mkdir()
     listed = _git("ls-files", "--cached", "--others", "--exclude-standard", "-z")
     present = [name for name in listed.split("\0") if name and os.path.lexists(name)]
@@ -189,7 +189,7 @@ def _copy_tree(side: Path) -> None:
 def _run(chain: Chain, sides: dict[str, Path], coverage: Path) -> None:
     """Run a chain on both sides at once; the tree's is watched by coverage."""
     running = {
-        name: _start(chain, side, coverage if name == "tree" else None)
+        name: start(chain, side, coverage if name == "tree" else None)
         for name, side in sides.items()
     }
     try:
@@ -204,7 +204,7 @@ def _run(chain: Chain, sides: dict[str, Path], coverage: Path) -> None:
             process.wait()
 
 
-def _start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[str]:
+def start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[str]:
     """Make the table small in `side` and run its stages there."""
     cells_path = side / chain.recipe.with_name("cells.yaml")
     if not cells_path.is_file():

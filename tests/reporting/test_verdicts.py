@@ -44,7 +44,7 @@ def test_modes_in_words():
     assert found.result == (
         "tuned teacher: 20 of 20, 19 of 20 layers; student: 18 of 20, 18 of 20 layers"
     )
-    assert found.reason == "from 90 to 100 % of the layers have two modes"
+    assert found.reason == "90 to 100 % of the layers have two modes"
 
 
 @pytest.mark.parametrize(
