@@ -41,7 +41,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="part", help="default: all")
-    parser.add_argument("--params", type=Path, default=ROOT / "reports/cifar10/full/params.yaml")
+    parser.add_argument("--params", type=Path, default=ROOT / "tables/cifar10-full/params.yaml")
     parser.add_argument("--threads", type=int, default=0, help="of the CPU; default: torch's")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--batches", type=int, help="of an epoch; default: 10, on a GPU 200")

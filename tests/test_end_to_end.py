@@ -23,6 +23,10 @@ KURTOSIS_CELLS = {
     "evaluate-ablation@resnet20-binary-kurtosis-1",
     "evaluate-ablation@resnet20-complete-untuned-1",
     "evaluate-complete@resnet20-complete-1",
+    "export@resnet20-kurtosis-1",
+    "export-ablation@resnet20-binary-kurtosis-1",
+    "export-ablation@resnet20-complete-untuned-1",
+    "export@resnet20-complete-1",
     "report",
 }
 ROWS = (

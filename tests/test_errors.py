@@ -49,13 +49,23 @@ def test_a_lack_of_memory_is_one_line(capsys):
     assert ended(error, capsys) == f"error: out of memory ({error})\n"
 
 
+def restore_ctrl_c():
+    """A shell may have it ignored in what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("stage", ["binarize", "prepare"])
 @pytest.mark.parametrize("imported", ["stages", "pydantic", "numpy"])
 def test_ctrl_c_while_modules_are_imported(stage, imported):
     """`-X importtime` tells on stderr when a module is there."""
     command = [sys.executable, "-X", "importtime", "-m", f"stages.{stage}", "--help"]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=restore_ctrl_c,  # noqa: PLW1509 -- no thread runs here
     )
     told = []
     for line in process.stderr:

@@ -19,4 +19,4 @@ def test_a_refused_value_leaves_models_and_curves_where_they_are(tmp_path):
     assert "error: params.yaml: teacher.learning_rate is -1" in printed
     assert all(out.exists() for out in outs)
     clone.run("git", "checkout", "--quiet", "params.yaml")
-    assert clone.repro("teacher@resnet20-1") == {"validate"}
+    assert clone.repro("teacher@resnet20-1") <= {"validate"}

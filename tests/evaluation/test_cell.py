@@ -141,7 +141,9 @@ def test_metrics_and_details_agree(places, params):
     assert list(histogram["counts"]) == [layer["name"] for layer in layers]
     for layer in layers:
         assert sum(histogram["counts"][layer["name"]]) == layer["elements"]
-    assert details["params"] == params.model_dump(mode="json")
+    assert details["params"] == params.recorded() | {
+        "evaluation": params.evaluation.model_dump(mode="json")
+    }
     assert details["manifest"] == json.loads((places.data / "manifest.json").read_text())
     outcomes = read_outcomes(places.results / f"outcomes/{CELL}.safetensors")
     assert outcomes.mean() == metrics["top1"]

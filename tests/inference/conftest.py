@@ -53,7 +53,7 @@ def save_network(folder: Path, params: Path, described: Architecture, row: str) 
         best_epoch=1,
         validation_top1=0.5,
         debug=False,
-        params=load_params(params).model_dump(mode="json"),
+        params=load_params(params).recorded(),
     )
     save_trained(folder, description, state, state)
     return folder

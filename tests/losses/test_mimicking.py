@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from pipeline.losses.mimicking import Prepared, mimicking_loss, pair_by_rank, prepare_teacher
+from pipeline.losses.mimicking import TeacherParts, mimicking_loss, pair_by_rank, prepare_teacher
 
 FORMS = ["quantile", "softmax", "released"]
 SHAPES = [(4, 3, 2, 2), (2, 5, 1, 1), (3, 2, 3, 3)]
@@ -21,7 +21,7 @@ def layer(*values: float) -> torch.Tensor:
 
 def paired(
     student: Sequence[torch.Tensor], teacher: Sequence[torch.Tensor], form: str, temperature: float
-) -> Prepared:
+) -> TeacherParts:
     prepared = prepare_teacher(teacher, form, temperature)
     return pair_by_rank(student, prepared) if form == "quantile" else prepared
 

@@ -196,7 +196,7 @@ def normed(layer: nn.Conv2d, norm: nn.BatchNorm2d, seen: torch.Tensor) -> torch.
 def test_bireal_block_is_its_formula(step_one: bool) -> None:
     """conv(sign x) or, in full precision, conv(clip x); the skips are clipped by nothing."""
     chosen = binarization(weights=False) if step_one else None
-    block = Block(4, 8, 2, react=False, binarization=chosen).eval()
+    block = Block(4, 8, 2, architecture("imagenet_resnet18", binarization=chosen)).eval()
     x = 3 * torch.randn(2, 4, 6, 6)
 
     def see(x: torch.Tensor) -> torch.Tensor:
@@ -213,7 +213,9 @@ def test_bireal_block_is_its_formula(step_one: bool) -> None:
 @pytest.mark.parametrize("step_one", [False, True])
 def test_react_block_is_its_formula(step_one: bool) -> None:
     chosen = binarization(weights=False) if step_one else None
-    block = Block(4, 4, 1, react=True, binarization=chosen).eval()
+    block = Block(
+        4, 4, 1, architecture("imagenet_resnet18", block="react", binarization=chosen)
+    ).eval()
     for parameter in block.parameters():
         if parameter.dim() == 1:
             nn.init.normal_(parameter)

@@ -47,6 +47,8 @@ def arguments(stage: str, **changes: object) -> list[object]:
     }
     if stage == "binarize":
         given |= {"row": "complete", "losses": COMPLETE, "teacher": TEACHER}
+    if stage == "finetune":
+        given |= {"row": "kurtosis", "losses": ("cross_entropy", "kurtosis"), "teacher": TEACHER}
     listed: list[object] = []
     for name, value in (given | changes).items():
         listed += [f"--{name.replace('_', '-')}", *(value if isinstance(value, tuple) else [value])]

@@ -167,7 +167,16 @@ def test_a_student_does_not_start_from_a_teacher_of_another_network(folder, run_
     write_yaml(folder / "other.yaml", with_overrides(params, {"step_one.initialize": "teacher"}))
     run_here("teacher", folder, *arguments("torchvision_resnet18", TEACHER), "--pretrained")
     options = [*arguments("imagenet_resnet18", STEP_ONE), "--params", "other.yaml"]
-    options += ["--step", "one", "--row", "x", "--losses", "distillation", "--teacher", TEACHER]
+    options += [
+        "--step",
+        "one",
+        "--row",
+        "complete-step-one",
+        "--losses",
+        "distillation",
+        "--teacher",
+        TEACHER,
+    ]
     end = run_here("binarize", folder, *options)
     found = "its network is 'torchvision_resnet18', this network's is 'imagenet_resnet18'"
     assert_one_line(end, f"teacher {TEACHER}: {found}")
