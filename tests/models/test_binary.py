@@ -45,6 +45,17 @@ CASES = [
     Case(
         "ede", 1, 1, [0.07065082, 0.41997434, 0.78644773, 1, 1, 0.94001485, 0.41997434, 0.18070664]
     ),
+    # By hand, k max(0, sqrt(2) t - t^2 |x|).
+    Case(
+        "rbnn", 1, 1, [0, 0.41421356, 0.91421356, 1.41421356, 1.41421356, 1.16421356, 0.41421356, 0]
+    ),
+    Case(
+        "rbnn",
+        0.5,
+        2,
+        [0.41421356, 0.91421356, 1.16421356, 1.41421356]
+        + [1.41421356, 1.28921356, 0.91421356, 0.66421356],
+    ),
     Case("ede", 10, 1, [0, 8.2e-8, 0.0018158323, 10, 10, 0.26592227, 8.2e-8, 0]),
 ]
 
@@ -80,6 +91,15 @@ def test_sign_and_gradient_match_the_table(case: Case) -> None:
     assert y.tolist() == OUTPUTS
     expected = torch.tensor(case.expected) * upstream
     torch.testing.assert_close(x.grad, expected, rtol=0, atol=2e-6)
+
+
+def test_rbnn_lets_activations_have_no_smaller_t_and_no_larger_k() -> None:
+    activations, weights = SIGNS["rbnn"]()
+    for t, k, expected in ((0.5, 2.0, (1.0, 1.0)), (3.0, 1.0, (3.0, 1.0))):
+        for quantizer in (activations, weights):
+            set_ede(quantizer, t, k)
+        assert (activations.t.item(), activations.k.item()) == expected
+        assert (weights.t.item(), weights.k.item()) == (t, k)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

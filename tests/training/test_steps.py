@@ -144,7 +144,7 @@ def test_a_step_with_other_inputs_starts_fresh(copy, run_here, monkeypatch, chan
     given = step_two(distiller=DISTILLER)
     stop_after_an_epoch(run_here, monkeypatch, folder, *given)
     path = folder / f"{changed}.safetensors"
-    write_tensors(path, {name: t * 1.01 for name, t in read_tensors(path).items()})
+    write_tensors(path, {name: (t * 1.01).to(t.dtype) for name, t in read_tensors(path).items()})
     renew_checksums(path.parent)
     assert "epoch 1/3" in run_here("binarize", folder, *given).out
 
