@@ -56,9 +56,9 @@ lint: setup ## ruff and mypy
 accept: setup ## show that the code computes what it did at BASE, and tell DVC so
 	@python -m tools.accept $(BASE)
 
-lock: ## compile requirements.txt, with the hash of every file, from pyproject.toml (needs uv)
+lock: ## compile requirements.txt from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
-		--no-annotate --generate-hashes --quiet --output-file requirements.txt
+		--no-annotate --quiet --output-file requirements.txt
 
 verify: setup ## run the pipeline in two fresh clones and compare every output's hash
 	@python -m tools.repeatability
