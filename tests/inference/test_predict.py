@@ -79,7 +79,8 @@ def test_bad_files_are_told_and_the_rest_goes_on(exported, digits, tmp_path) -> 
     assert result.returncode == 1
     assert [row["image"] for row in rows(result.stdout)] == [str(digits[0]), str(digits[1])]
     assert sorted(result.stderr.splitlines()) == [
-        "error: bad.png: could not be decoded (no image format that Pillow reads)",
+        "error: bad.png: could not be decoded (none of the formats "
+        "BMP, GIF, JPEG, JPEG2000, PNG, PPM, TIFF, WEBP)",
         "error: empty: holds no image",
         "error: missing.png: could not be read: No such file or directory",
     ]
