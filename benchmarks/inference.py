@@ -25,7 +25,7 @@ from pipeline.device import configure
 from pipeline.errors import UserError, run
 from pipeline.inference.engine import compile_options, xnor_convolutions
 from pipeline.inference.graph import translate
-from pipeline.models.architecture import Architecture
+from pipeline.models.architecture import Architecture, design
 from pipeline.models.registry import build
 from pipeline.params import load_params
 from pipeline.provenance import ROOT, provenance
@@ -35,8 +35,7 @@ NETWORKS = {"resnet20": 32, "resnet18": 32, "vgg_small": 32, "imagenet_resnet18"
 """With height and width of the images."""
 CLASSES, CHANNELS = 10, 3
 MEAN, STD = (0.5,) * CHANNELS, (0.25,) * CHANNELS
-SECONDS = 0.5
-"""Of one measurement, about."""
+SECONDS_PER_MEASUREMENT = 0.5
 CPU = torch.device("cpu")
 
 
@@ -54,6 +53,12 @@ def main() -> None:
         if name not in NETWORKS:
             parser.error(f"there is no network {name!r}: allowed are {', '.join(NETWORKS)}")
     params = load_params(arguments.params)
+    twins_of_one_form = {
+        "block": "bireal",
+        "full_precision_block": "bireal",
+        "full_precision_activation": "hardtanh",
+    }
+    form = params.network.model_copy(update=twins_of_one_form)
     single = params.compute.model_copy(update={"threads": 1, "precision": "float32"})
     execution = configure(single, CPU, binary=False)
     result: dict[str, Any] = {
@@ -62,16 +67,13 @@ def main() -> None:
     }
     for name in arguments.networks or NETWORKS:
         twins = {
-            kind: Architecture.model_validate(
-                {
-                    "network": name,
-                    "classes": CLASSES,
-                    "channels": CHANNELS,
-                    "image_size": NETWORKS[name],
-                    "block": "bireal",
-                    "downsample": "real",
-                    "binarization": binarization,
-                }
+            kind: design(
+                name,
+                form,
+                binarization,
+                classes=CLASSES,
+                channels=CHANNELS,
+                image_size=NETWORKS[name],
             )
             for kind, binarization in (("binary", params.binarization), ("full precision", None))
         }
@@ -132,10 +134,10 @@ def _in_torch(architecture: Architecture, pixels: np.ndarray) -> Callable[[], ob
 
 
 def _contender(once: Callable[[], object]) -> Contender:
-    """As many calls as take `SECONDS`; the unit is a call."""
+    """As many calls as take `SECONDS_PER_MEASUREMENT`; the unit is a call."""
     once()
     trial = interleave({"": Contender(once, 1)}, 1, CPU)[""][0].seconds
-    calls = max(1, round(SECONDS / trial))
+    calls = max(1, round(SECONDS_PER_MEASUREMENT / trial))
     return Contender(lambda: [once() for _ in range(calls)], calls)
 
 

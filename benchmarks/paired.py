@@ -29,7 +29,7 @@ class Sample:
     seconds: float
     """On the clock on the wall."""
     cpu_seconds: float
-    """Of all threads of this process and of the DataLoader workers it started."""
+    """CPU time of all threads of this process and of the DataLoader workers it started."""
 
 
 Samples = Sequence[Sample]
