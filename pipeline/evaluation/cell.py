@@ -1,7 +1,7 @@
 """One cell of the table: a trained network judged on test, its weights and its cost."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -56,6 +56,8 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
 
     This is the only place that looks at the test images. The best epoch, by validation, is
     measured in full; of the last epoch, top-1 alone. Nothing is written before all is computed.
+    The networks compute in float32, whatever they were trained in: bfloat16 rounds activations
+    across the threshold of the sign, and a deployed 1-bit network does not.
 
     Args:
         params: Its sections evaluation and compute; what the network was trained with comes from
@@ -123,6 +125,7 @@ def _measure(
     architecture = description.architecture
     binary = architecture.binarization is not None
     execution = configure(params.compute, select_device(), binary=binary)
+    execution = replace(execution, autocast=None)
     reference = _load_reference(places, model, architecture)
     images = open_prepared(places.data)
     manifest = images.manifest

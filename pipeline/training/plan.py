@@ -164,9 +164,9 @@ class Plan:
     @property
     def weights(self) -> set[Path]:
         """The files of trained weights that have a say in this training."""
-        networks = [
-            (self.start_folder, self.start_weights),
-            (self.teacher_folder, "best"),
-            (self.distiller_folder, "best"),
-        ]
+        networks = [(self.start_folder, self.start_weights)]
+        if "mimicking" in self.losses:
+            networks.append((self.teacher_folder, "best"))
+        if "distillation" in self.losses:
+            networks.append((self.distiller_folder, "best"))
         return {folder / f"{which}.safetensors" for folder, which in networks if folder}
