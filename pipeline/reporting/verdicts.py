@@ -89,7 +89,7 @@ ACCURATE = Claim(
     source="abstract",
     measured="Test top-1 of complete minus binary alone, paired by seed and test image.",
     rule="Holds if the interval after Holm's correction is above 0, does not hold if it is below 0 "
-    f"or within +-{LEVEL_POINTS} points; {SEEDS_NEEDED} seeds or more.",
+    f"or within ±{LEVEL_POINTS} points; {SEEDS_NEEDED} seeds or more.",
     threshold=0.0,
 )
 STATE_OF_THE_ART = Claim(
@@ -243,9 +243,9 @@ def judge_accuracy(measured_on: str, compared: Compared | None) -> Verdict:
     elif high < 0:
         outcome, reason = "does not hold", "the interval is below 0"
     elif max(-low, high) < LEVEL_POINTS:
-        outcome, reason = "does not hold", f"the interval is within +-{LEVEL_POINTS} points of 0"
+        outcome, reason = "does not hold", f"the interval is within ±{LEVEL_POINTS} points of 0"
     else:
-        reason = f"the interval includes 0 and reaches beyond +-{LEVEL_POINTS} points"
+        reason = f"the interval includes 0 and reaches beyond ±{LEVEL_POINTS} points"
     return Verdict(ACCURATE, measured_on, result, outcome, reason)
 
 

@@ -115,9 +115,9 @@ def compared(low, high, seeds=3):
         (compared(0.1, 2.0), "holds", "above 0"),
         (compared(0.1, 0.4), "holds", "above 0"),
         (compared(-2.0, -0.1), "does not hold", "below 0"),
-        (compared(-0.4, 0.3), "does not hold", "within +-0.5 points"),
-        (compared(-0.4, 0.6), "undecided", "beyond +-0.5 points"),
-        (compared(-0.6, 0.4), "undecided", "beyond +-0.5 points"),
+        (compared(-0.4, 0.3), "does not hold", "within ±0.5 points"),
+        (compared(-0.4, 0.6), "undecided", "beyond ±0.5 points"),
+        (compared(-0.6, 0.4), "undecided", "beyond ±0.5 points"),
         (compared(0.1, 2.0, seeds=2), "undecided", "2 seeds: the interval needs 3"),
         (compared(-2.0, -0.1, seeds=1), "undecided", "1 seed: the interval needs 3"),
         (None, "undecided", "no seed"),
@@ -186,5 +186,5 @@ def test_the_rules_state_the_numbers_used():
     assert "90 %" in rules["bimodal"]
     assert "50 %" in rules["bimodal"]
     assert "0.5" in rules["mimicked"]
-    assert "+-0.5 points; 3 seeds" in ACCURATE.rule
+    assert "±0.5 points; 3 seeds" in ACCURATE.rule
     assert {claim.source for claim in CLAIMS} == {"abstract", "figure"}
