@@ -61,10 +61,10 @@ for network in page.networks(run.networks):
         f"headline-{network}",
         accuracy.headline(run, network, figures_of_others),
         "Test top-1 of the epoch that was best on the validation images. Bars are means over the "
-        "seeds, bands their intervals: bootstraps over seeds and test images, or over the test "
-        "images alone where there is one seed. Rows share their test images, so that bands which "
-        "overlap may still differ: see the ablation. Published figures, where there are any, have "
-        "an axis of their own.",
+        "seeds, bands their intervals: bootstraps over seeds and test images, or Wilson's over the "
+        "test images alone where there is one seed. Rows share their test images, so that bands "
+        "which overlap may still differ: see the ablation. Published figures, where there are any, "
+        "have an axis of their own.",
         alt="Dot plot of test top-1 of every row: mean, interval and one dot for each seed",
         data=f"tables/measured-{network}.csv",
     )
@@ -74,7 +74,7 @@ for network in page.networks(run.networks):
 # The best epoch is chosen on validation images held out from training, and each run is tested once
 # with the weights of that epoch. ± is the standard deviation over the seeds. The interval of a mean
 # is a bootstrap over seeds and test images, with the confidence of the parameters; that of one seed
-# is over the test images alone.
+# is Wilson's, over the test images alone.
 
 # %%
 for network in page.networks(run.networks):
@@ -98,8 +98,10 @@ for network in page.networks(run.networks):
 # differ in nothing but their losses and their teacher. Intervals and p-values of several seeds are
 # bootstraps over seeds and test images; those of one seed are of the test images alone
 # (exact McNemar test). The comparisons of a network are one family, corrected for their number by
-# Holm's procedure; the words follow the corrected interval. With one or two seeds the bootstrap
-# hardly knows how trainings differ, and its intervals are too narrow.
+# Holm's procedure; the words follow the corrected interval. With one or two seeds the intervals
+# hardly know how trainings differ, and they are too narrow. With three they are too narrow if top-1
+# spreads between seeds by much more than the test images leave uncertain: docs/experiments.md has
+# their measured coverage.
 
 # %%
 for network in page.networks(run.networks):

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.reporting.comparisons import Compared, Estimate, compare_family, hierarchical_mean
+from pipeline.reporting.comparisons import Compared, Estimate, compare_family, row_mean
 from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.rows import COMPARISONS, Comparison, network_label
 from pipeline.reporting.verdicts import SEEDS_NEEDED
@@ -13,20 +13,11 @@ DRAWS_SEED = 0
 
 
 def top1(results: Results, network: str, row: str) -> Estimate | None:
-    """Mean test top-1 of a row as a share; None if it was not run.
-
-    The interval is a bootstrap over seeds and test images. That of one seed is over the test images
-    alone, as the evaluation drew it.
-    """
+    """Mean test top-1 of a row as a share, with its interval; None if it was not run."""
     cells = results.seeds(network, row)
     if not cells:
         return None
-    if len(cells) == 1:
-        metrics = cells[0].metrics
-        confidence = results.evaluation["confidence"]
-        images = len(cells[0].outcomes)
-        return Estimate(1, images, metrics.top1, metrics.top1_low, metrics.top1_high, confidence)
-    return hierarchical_mean(np.stack([cell.outcomes for cell in cells]), **_draws(results))
+    return row_mean(np.stack([cell.outcomes for cell in cells]), **_draws(results))
 
 
 def differences(results: Results, network: str) -> dict[Comparison, Compared]:

@@ -97,7 +97,7 @@ def top1_caption(tables: Sequence[Results]) -> str:
     level = agreed(100 * results.evaluation["confidence"] for results in tables)
     return (
         f"Test top-1 in %, mean and {level} % interval. The interval is a bootstrap over seeds and "
-        "test images, and over the test images alone where there is one seed. The epoch was "
+        "test images; that of one seed is Wilson's, over the test images alone. The epoch was "
         "chosen on validation images. Epochs of fine-tuning come on top of those before."
     )
 

@@ -3,6 +3,10 @@ import sys
 
 import numpy as np
 import pytest
+from diptest import diptest
+from scipy.optimize import linprog
+from scipy.signal import argrelmax
+from scipy.stats import gaussian_kde, kstest
 
 from pipeline.evaluation.modes import modes, valley_depth
 
@@ -95,6 +99,55 @@ def test_a_layer_beyond_the_table_is_judged_in_little_time_without_a_warning():
     draws = np.random.default_rng(0)
     assert not modes(draws.uniform(-1, 1, size)).two_modes
     assert modes(mixture(draws, size, 2.0)).two_modes
+
+
+@pytest.mark.parametrize("kurtosis", [1.8, 2.0, 2.2])
+def test_the_valley_is_that_of_scipys_kernel_estimate(kurtosis):
+    weights = mixture(np.random.default_rng(1), SMALL, kurtosis)
+    grid = np.linspace(weights.min(), weights.max(), 1000)
+    density = gaussian_kde(weights, 1.6 * SMALL**-0.2)(grid)
+    left, right = argrelmax(density)[0]
+    depth = 1 - density[left:right].min() / density[[left, right]].min()
+    assert valley_depth(weights) == pytest.approx(depth, abs=0.003)
+
+
+def smallest_distance_to_one_mode(values):
+    """Hartigans' definition: to the nearest distribution that is convex up to a mode, then concave.
+
+    Between the values it is a line, so that it is known by its ends; before and behind them flat.
+    """
+    values, size = np.sort(values), len(values)
+    gaps = np.diff(values)
+    slopes = (np.eye(size + 1)[1:size] - np.eye(size + 1)[: size - 1]) / gaps[:, None]
+    distance = np.eye(size + 1)[size]
+    places, steps = np.eye(size + 1)[:size], np.arange(size) / size
+    above, below = places - distance, -places - distance
+    found = []
+    for mode in range(size):
+        rises = [slopes[i] - slopes[i + 1] for i in range(mode - 1)]
+        falls = [slopes[i + 1] - slopes[i] for i in range(mode, size - 2)]
+        grows = list(-slopes)
+        # the empirical distribution jumps from i / n to (i + 1) / n at each value; at the mode the
+        # other one may jump too, which is no gain where values are distinct
+        limits = np.vstack([above, below, *rises, *falls, *grows])
+        bounds = np.r_[steps, -steps - 1 / size, np.zeros(len(limits) - 2 * size)]
+        found.append(linprog(distance, limits, bounds, bounds=(0, 1)).fun)
+    return min(found)
+
+
+@pytest.mark.parametrize("size", [5, 12, 30])
+@pytest.mark.parametrize("name", ["uniform", "gaussian", "mixture 1.8"])
+def test_the_dip_is_that_of_its_definition(name, size):
+    values = DISTRIBUTIONS[name](np.random.default_rng(size), size)
+    assert diptest(values)[0] == pytest.approx(smallest_distance_to_one_mode(values), abs=1e-9)
+
+
+def test_the_p_values_of_the_dip_are_those_of_uniform_weights():
+    draws = np.random.default_rng(2)
+    p_values = np.array([diptest(draws.uniform(size=SMALL))[1] for _ in range(4000)])
+    assert kstest(p_values, "uniform").pvalue > 0.01
+    # 40 of 4000 below 0.01, sd 6.3
+    assert 21 <= (p_values < 0.01).sum() <= 59
 
 
 def test_imports_no_torch():

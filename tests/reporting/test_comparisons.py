@@ -9,9 +9,9 @@ from pipeline.errors import UserError
 from pipeline.reporting.comparisons import (
     compare_family,
     hierarchical_difference,
-    hierarchical_mean,
     holm,
     paired_difference,
+    row_mean,
 )
 
 DRAWS = {"confidence": 0.95, "resamples": 4000, "seed": 0}
@@ -106,7 +106,7 @@ def test_images_are_paired_between_rows_and_shared_by_the_seeds():
     same = np.repeat(random.random((1, 2000)) < 0.5, 3, axis=0)
     found = hierarchical_difference(same, same, **DRAWS)
     assert (found.low, found.high) == (0, 0)  # rows that agree on each image cannot differ
-    row = hierarchical_mean(same, **DRAWS)
+    row = row_mean(same, **DRAWS)
     # three seeds that agree tell no more than one: the error of one share
     assert (row.high - row.low) / (2 * 1.96) == pytest.approx((0.25 / 2000) ** 0.5, rel=0.05)
     assert row.mean == same.mean()

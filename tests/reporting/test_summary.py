@@ -45,9 +45,9 @@ def test_conclusion_gives_each_difference_with_its_interval(
     assert text.endswith("Compression: 19.0 x.")
     alone = write_results(tmp_path / "digits", rows=["full-precision"], seeds=[1], layers=1)
     set_right(alone, "resnet20-full-precision-1", 180)
-    edit_json(alone / "resnet20-full-precision-1.json", top1_low=0.45, top1_high=0.55)
+    # Wilson: half a width of 1.96 sqrt(0.25 / n + 1.96^2 / (4 n^2)) / (1 + 1.96^2 / n), n = 360
     assert summary.conclusion(load_results(alone), "resnet20") == (
-        "ResNet-20, Full precision: 50.00 % test top-1 (95 % interval 45.00 to 55.00 over test "
+        "ResNet-20, Full precision: 50.00 % test top-1 (95 % interval 44.86 to 55.14 over test "
         "images, one seed). Compression: 1.0 x."
     )
 
