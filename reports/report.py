@@ -87,7 +87,7 @@ for network in page.networks(run.networks):
     page.table(
         f"runs-{network}",
         tables.runs(run, network),
-        "The bootstrap interval is over the test images; seed variance is not included.",
+        "Wilson's interval is over the test images; seed variance is not included.",
         folded="Every run",
     )
 

@@ -1,4 +1,4 @@
-"""How often and how confidently a network is right: top-1, top-5, confusion, loss, intervals."""
+"""How often and how confidently a network is right: top-1, top-5, confusion, loss."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,33 +88,6 @@ def mean_loss_and_top1(
         sums[2] += len(labels)
     loss, correct, images = world.sum(sums).tolist()
     return loss / images, correct / images
-
-
-def bootstrap_interval(
-    correct: int, images: int, *, resamples: int, confidence: float, seed: int
-) -> tuple[float, float]:
-    """Percentile bootstrap over images of the share `correct` / `images`.
-
-    A resample draws `images` images with replacement; each is a correct one with probability
-    correct / images, so their number is binomial and is drawn as such: the same distribution as
-    resampling the 0/1 outcomes, without the outcomes. The interval tells the uncertainty of a
-    finite test set, not that of training (see the spread over seeds), and is a single point
-    where all or no images are correct. [inferred]
-
-    Args:
-        correct: Images counted.
-        images: All that were counted.
-        resamples: Bootstrap draws.
-        confidence: Share of the draws inside the interval.
-        seed: What the draws depend on.
-
-    Returns:
-        Lower and upper bound, shares.
-    """
-    draws = np.random.default_rng(seed).binomial(images, correct / images, resamples) / images
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def _predictions(

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from scipy.stats import binomtest
 from torch import nn
 
 from pipeline.artifacts import check_writable, write_json, write_tensors
@@ -17,7 +18,7 @@ from pipeline.data.prepared import Manifest
 from pipeline.device import Execution, configure, select_device, within_memory
 from pipeline.distributed import World
 from pipeline.errors import UserError
-from pipeline.evaluation.accuracy import Score, bootstrap_interval, score
+from pipeline.evaluation.accuracy import Score, score
 from pipeline.evaluation.blank_maps import BlankMaps, counted_blank_maps
 from pipeline.evaluation.cost import Cost, cost
 from pipeline.evaluation.feature_maps import feature_maps
@@ -146,19 +147,15 @@ def _measure(
 def _metrics(
     evaluation: Evaluation, description: Description, measured: _Measured
 ) -> dict[str, Any]:
-    """One number each, for DVC."""
+    """One number each, for DVC; the interval of top-1 is Wilson's, over the test images alone."""
     best = measured.best
-    low, high = bootstrap_interval(
-        best.correct,
-        best.images,
-        resamples=evaluation.bootstrap_resamples,
-        confidence=evaluation.confidence,
-        seed=description.seed,
+    interval = binomtest(best.correct, best.images).proportion_ci(
+        evaluation.confidence, method="wilson"
     )
     return {
         "top1": best.top1,
-        "top1_low": low,
-        "top1_high": high,
+        "top1_low": float(interval.low),
+        "top1_high": float(interval.high),
         "top5": best.top5,
         "loss": best.loss,
         "last_epoch_top1": measured.last.top1,

@@ -186,7 +186,7 @@ def measured(results: Results, network: str) -> Table:
 
 
 def runs(results: Results, network: str) -> Table:
-    """Every run by itself: test figures with their bootstrap interval over the test images."""
+    """Every run by itself: test figures with Wilson's interval over the test images."""
     keys = ("top1", "top1_low", "top1_high", "last_epoch_top1", "top5", "loss", "validation_top1")
     lines = []
     for row, cells in results.rows(network):

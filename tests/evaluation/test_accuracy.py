@@ -12,7 +12,7 @@ from pipeline.data.loading.resident import ResidentBatches
 from pipeline.data.prepared import Split
 from pipeline.device import Execution
 from pipeline.distributed import World
-from pipeline.evaluation.accuracy import bootstrap_interval, mean_loss_and_top1, score
+from pipeline.evaluation.accuracy import mean_loss_and_top1, score
 
 CPU = Execution(
     device=torch.device("cpu"),
@@ -119,43 +119,6 @@ def test_autocast_computes_in_its_type_and_counts_in_float32():
     result = score(model, batches_of([0, 1]), half, ALONE, classes=3)
     assert seen == [torch.bfloat16]
     assert math.isfinite(result.loss)
-
-
-def test_interval_is_a_function_of_the_seed():
-    settings = {"resamples": 200, "confidence": 0.95}
-    first = bootstrap_interval(340, 360, seed=1, **settings)
-    assert bootstrap_interval(340, 360, seed=1, **settings) == first
-    assert bootstrap_interval(340, 360, seed=2, **settings) != first
-    assert first[0] < 340 / 360 < first[1]
-
-
-def test_interval_has_the_width_of_the_normal_approximation():
-    low, high = bootstrap_interval(8000, 10000, resamples=20000, confidence=0.95, seed=0)
-    half_width = 1.96 * math.sqrt(0.8 * 0.2 / 10000)
-    assert low == pytest.approx(0.8 - half_width, abs=3e-4)
-    assert high == pytest.approx(0.8 + half_width, abs=3e-4)
-
-
-def test_interval_agrees_with_resampling_the_outcomes():
-    outcomes = np.repeat([1, 0], [45, 15])
-    generator = np.random.default_rng(0)
-    means = generator.choice(outcomes, (20000, 60)).mean(1)
-    drawn = bootstrap_interval(45, 60, resamples=20000, confidence=0.9, seed=0)
-    assert drawn == pytest.approx(np.quantile(means, [0.05, 0.95]), abs=1 / 60)
-
-
-def test_interval_covers_the_truth_as_often_as_it_says():
-    generator = np.random.default_rng(0)
-    covered = 0
-    for seed, correct in enumerate(generator.binomial(400, 0.7, 1000)):
-        low, high = bootstrap_interval(int(correct), 400, resamples=400, confidence=0.9, seed=seed)
-        covered += low <= 0.7 <= high
-    assert 0.87 <= covered / 1000 <= 0.93
-
-
-def test_interval_of_a_perfect_score_is_a_point():
-    assert bootstrap_interval(5, 5, resamples=10, confidence=0.95, seed=0) == (1.0, 1.0)
-    assert bootstrap_interval(0, 5, resamples=10, confidence=0.95, seed=0) == (0.0, 0.0)
 
 
 RANK = """

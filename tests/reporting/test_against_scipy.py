@@ -43,14 +43,12 @@ def three_seeds(row: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_the_bootstrap_of_a_run_has_the_quantiles_of_the_binomial_distribution(table):
+def test_a_run_has_the_wilson_interval_of_statsmodels(table):
     for cell in committed(table).cells:
-        images, share = len(cell.outcomes), cell.outcomes.mean()
-        ends = np.array([cell.metrics.top1_low, cell.metrics.top1_high]) * images
-        exact = stats.binom.ppf([0.025, 0.975], images, share)
-        # the error of a quantile of 1000 draws: 0.16 / sqrt(1000) / density, twice that here
-        error = 0.01 / stats.norm.pdf(1.96) * (images * share * (1 - share)) ** 0.5
-        assert np.abs(ends - exact).max() <= 1 + error
+        right, images = int(cell.outcomes.sum()), len(cell.outcomes)
+        assert (cell.metrics.top1_low, cell.metrics.top1_high) == pytest.approx(
+            proportion_confint(right, images, alpha=0.05, method="wilson"), rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("table", TABLES)
