@@ -93,7 +93,7 @@ RUNS: Columns = (
     ("Seed", "seed", "d"),
     ("Top-1, %", "top1", ".2f"),
     ("Top-5, %", "top5", ".2f"),
-    ("Bootstrap interval", "interval", lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
+    ("Interval", "interval", lambda ends: f"{ends[0]:.2f} to {ends[1]:.2f}"),
     ("Last epoch, %", "last_epoch_top1", ".2f"),
     ("Validation, %", "validation_top1", ".2f"),
     ("Best epoch", "best", str),
