@@ -57,8 +57,8 @@ page.bullets("Before you quote these numbers:", effects.remarks(study, known_fil
 # its teacher is the control that is fine-tuned with the cross-entropy alone, and its student has
 # cross-entropy, distillation and WDM. At "student alone" that teacher's student has the kurtosis
 # loss with the default target. The depth of the valley and the share of layers with two modes are
-# means over the layers; their intervals are Student's over the seeds, and missing where all seeds
-# agree.
+# means over the layers. Their intervals are Student's over the seeds, cut to what is possible, and
+# there is none where all seeds agree.
 
 # %%
 if "target" in asked:

@@ -3,11 +3,18 @@
 import pandas as pd
 
 from pipeline.reporting.comparisons import Estimate
-from pipeline.reporting.effects import of_layers, points, role
+from pipeline.reporting.effects import Interval, Statistic, mode_interval, points, role
 from pipeline.reporting.estimates import in_words
-from pipeline.reporting.statistics import NONE, Summary, number, summarize
+from pipeline.reporting.statistics import NONE, number
 from pipeline.reporting.tables import Table
 from pipeline.reporting.variants import Question, Study
+
+STATISTICS: dict[Statistic, tuple[str, float, int]] = {
+    "kurtosis": ("Kurtosis", 1, 2),
+    "valley_depth": ("Depth of the valley", 1, 2),
+    "two_modes": ("Layers with two modes, %", 100, 0),
+}
+"""Heading, factor, digits."""
 
 
 def top1_table(study: Study, question: Question) -> Table:
@@ -53,7 +60,7 @@ def top1_table(study: Study, question: Question) -> Table:
 def modes_table(study: Study, question: Question) -> Table:
     """Kurtosis, depth of the valley and share of layers with two modes at each value.
 
-    Means over layers and seeds with Student's interval over the seeds.
+    Means over layers and seeds with the interval of `mode_interval`.
     """
     data, shown = [], []
     for row in question.rows:
@@ -61,29 +68,20 @@ def modes_table(study: Study, question: Question) -> Table:
             if row not in level.cells:
                 continue
             cells = level.cells[row]
-            kurtosis, depth, modes = (
-                summarize(of_layers(cells, statistic))
-                for statistic in ("kurtosis", "valley_depth", "two_modes")
-            )
-            assert kurtosis and depth and modes
-            identity = {"parameter": question.key, "value": level.label, "row": row}
-            found = {"kurtosis": kurtosis, "valley_depth": depth, "two_modes": modes}
+            found = {each: mode_interval(cells, each) for each in STATISTICS}
             data.append(
-                {**identity, "seeds": len(cells)}
+                {"parameter": question.key, "value": level.label, "row": row, "seeds": len(cells)}
                 | {
-                    f"{name}_{end}": value
-                    for name, summary in found.items()
-                    for end, value in zip(("mean", "low", "high"), _ends(summary), strict=True)
+                    f"{name}_{end}": getattr(interval, end)
+                    for name, interval in found.items()
+                    for end in ("mean", "low", "high")
                 }
             )
             shown.append(
-                {
-                    "Network": role(row),
-                    "Value": level.label,
-                    "Seeds": str(len(cells)),
-                    "Kurtosis": _with_interval(kurtosis, 1),
-                    "Depth of the valley": _with_interval(depth, 1),
-                    "Layers with two modes, %": _with_interval(modes, 100),
+                {"Network": role(row), "Value": level.label, "Seeds": str(len(cells))}
+                | {
+                    heading: _with_interval(found[name], factor, digits)
+                    for name, (heading, factor, digits) in STATISTICS.items()
                 }
             )
     return Table(pd.DataFrame(data), pd.DataFrame(shown))
@@ -101,16 +99,6 @@ def _signed(estimate: Estimate | None) -> str:
     return f"{100 * estimate.low:+z.2f} to {100 * estimate.high:+z.2f}" if estimate else NONE
 
 
-def _ends(summary: Summary) -> tuple[float, float | None, float | None]:
-    if summary.half_width is None:
-        return summary.mean, None, None
-    return summary.mean, summary.mean - summary.half_width, summary.mean + summary.half_width
-
-
-def _with_interval(summary: Summary, factor: float) -> str:
-    mean, low, high = _ends(summary)
-    digits = 0 if factor == 100 else 2
-    text = f"{factor * mean:.{digits}f}"
-    if low is None or high is None:
-        return text
-    return f"{text} ({factor * low:.{digits}f} to {factor * high:.{digits}f})"
+def _with_interval(interval: Interval, factor: float, digits: int) -> str:
+    mean, low, high = (f"{factor * each:.{digits}f}" for each in interval)
+    return mean if interval.low == interval.high else f"{mean} ({low} to {high})"

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,11 @@ from pipeline.reporting.variants import Level, Question, Study
 from pipeline.reporting.verdicts import LEVEL_POINTS, SEEDS_NEEDED
 
 Statistic = Literal["valley_depth", "two_modes", "kurtosis"]
+POSSIBLE: dict[Statistic, tuple[float, float]] = {
+    "valley_depth": (0, 1),
+    "two_modes": (0, 1),
+    "kurtosis": (1, inf),
+}
 ROLES = {
     TUNED: "fine-tuned teacher",
     COMPLETE: "student of the complete method",
@@ -77,6 +83,28 @@ def role(row: str) -> str:
 def of_layers(cells: Sequence[Cell], statistic: Statistic) -> list[float]:
     """Mean of a statistic over the layers under the kurtosis loss, for each cell."""
     return [fmean(getattr(layer, statistic) for layer in cell.details.layers) for cell in cells]
+
+
+class Interval(NamedTuple):
+    """A mean over seeds with its interval, which is the mean itself where there is none."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def mode_interval(cells: Sequence[Cell], statistic: Statistic) -> Interval:
+    """Mean of `of_layers` over the seeds with Student's interval, cut to what is possible.
+
+    One seed has no interval, and neither have seeds that all agree.
+    """
+    summary = summarize(of_layers(cells, statistic))
+    assert summary is not None
+    least, greatest = POSSIBLE[statistic]
+    width = summary.half_width or 0.0
+    return Interval(
+        summary.mean, max(summary.mean - width, least), min(summary.mean + width, greatest)
+    )
 
 
 def valley_trend(study: Study, question: Question, row: str) -> Summary | None:
@@ -142,7 +170,8 @@ def _depends(question: Question, of_row: Sequence[Point]) -> str:
     high = max(each.holm_estimate.high for _, each in differences)
     seeds = min(each.estimate.seeds for _, each in differences)
     level = f"{100 * first.estimate.confidence:g} % intervals"
-    terms = f"after Holm's correction over {first.family_size} comparisons, {_seeds(seeds)}"
+    comparisons = _count(first.family_size, "comparison")
+    terms = f"after Holm's correction over {comparisons}; {_count(seeds, 'seed')}"
     subject = f"top-1 of the {ROLES[of_row[0].row]}"
     if standing:
         listed = "; ".join(
@@ -178,7 +207,7 @@ def _valley(study: Study, question: Question, row: str) -> str:
     evidence = (
         f"its depth, a mean over the layers, changes by {trend.mean:+z.3f} where the target is "
         f"{TARGET_STEP} lower ({100 * CONFIDENCE:.0f} % interval {low:+z.3f} to {high:+z.3f}, "
-        f"{_seeds(trend.count)})"
+        f"{_count(trend.count, 'seed')})"
     )
     if low > 0:
         return f"{_capital(subject)}: {evidence}."
@@ -209,8 +238,8 @@ def _points(share: float) -> str:
     return f"{100 * share:+z.2f}"
 
 
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def _capital(text: str) -> str:

@@ -6,10 +6,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.reporting.effects import Statistic, of_layers, points, role
+from pipeline.reporting.effects import (
+    Statistic,
+    mode_interval,
+    of_layers,
+    points,
+    role,
+)
 from pipeline.reporting.figures.style import INK, handle, legend, marks
 from pipeline.reporting.rows import Row, row_named
-from pipeline.reporting.statistics import summarize
 from pipeline.reporting.variants import Level, Question, Study
 
 NARROW, PANEL_HEIGHT = 5.2, 1.9
@@ -60,7 +65,7 @@ def top1_by_value(study: Study, questions: Sequence[Question], *, together: bool
     figure, grid = _stacked(len(shown))
     for axes, (question, rows) in zip(grid, shown, strict=True):
         _top1(axes, study, question, rows)
-        axes.set_title(f"Test top-1, %: {'; '.join(map(role, rows))}")
+        axes.set_title("Test top-1, %" if together else f"Test top-1, %: {role(rows[0])}")
     _legend(figure, dict.fromkeys(row for _, rows in shown for row in rows))
     return figure
 
@@ -116,18 +121,14 @@ def _modes(
     places = _axis(axes, study, question)
     for row, shift in _shifts(question.rows):
         levels = [level for level in study.levels[question] if row in level.cells]
+        found = [mode_interval(level.cells[row], statistic) for level in levels]
         seeds = [[factor * x for x in of_layers(each.cells[row], statistic)] for each in levels]
-        summaries = [summarize(values) for values in seeds]
         _draw(
             axes,
             row_named(row),
             [places[level.label] + shift for level in levels],
-            [each.mean for each in summaries if each],
-            [
-                (each.mean - (each.half_width or 0), each.mean + (each.half_width or 0))
-                for each in summaries
-                if each
-            ],
+            [factor * each.mean for each in found],
+            [(factor * each.low, factor * each.high) for each in found],
             seeds,
             joined=[_joined(question, level) for level in levels],
         )
