@@ -26,8 +26,8 @@ reproduce: setup ## run the digits pipeline, as dvc repro does, and print its ta
 	@python -m tools.headline results/digits
 	@echo "report: reports/digits/report.html"
 
-run: setup ## bring tables/TABLE up to date, JOBS stages at a time
-	@python -m tools.campaign $(TABLE) --jobs $(JOBS)
+run: setup ## bring tables/TABLE up to date, or ONLY a stage of it, JOBS stages at a time
+	@python -m tools.campaign $(TABLE) --jobs $(JOBS) $(if $(ONLY),--only $(ONLY))
 
 look: setup ## run the stages of the digits at their smallest, in a temporary folder: no result
 	@python -m tools.look

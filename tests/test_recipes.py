@@ -19,11 +19,17 @@ from torch.distributed.run import parse_args
 from pipeline.names import LOSSES
 from pipeline.params import load_params
 from pipeline.provenance import TRAINING_CODE
+from pipeline.reporting.variants import QUESTIONS
+from pipeline.variants import write_variant
 from tests.conftest import ROOT, help_of, read_yaml
 
-TABLES = [Path("dvc.yaml"), *sorted(p.relative_to(ROOT) for p in ROOT.glob("tables/*/dvc.yaml"))]
+VARIANTS = Path("tables/study-variants/dvc.yaml")
+FOUND = sorted(path.relative_to(ROOT) for path in ROOT.glob("tables/*/dvc.yaml"))
+TABLES = [Path("dvc.yaml"), *(path for path in FOUND if path != VARIANTS)]
+RECIPES = [*TABLES, VARIANTS]
 TRAININGS = ("teacher", "finetune", "binarize")
 every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.parent.name)
+every_recipe = pytest.mark.parametrize("table", RECIPES, ids=lambda table: table.parent.name)
 
 
 @cache
@@ -73,7 +79,7 @@ def closure(module: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("table", [*TABLES, Path("docs/dvc.yaml")], ids=lambda table: table.parent)
+@pytest.mark.parametrize("table", [*RECIPES, Path("docs/dvc.yaml")], ids=lambda table: table.parent)
 def test_each_stage_depends_on_every_module_that_it_imports(table):
     for name, module, stage in stages_of(table):
         if stage.always_changed:
@@ -87,7 +93,7 @@ def test_each_stage_depends_on_every_module_that_it_imports(table):
         assert not missing, f"{name} imports {', '.join(sorted(missing))}"
 
 
-@every_table
+@every_recipe
 def test_a_training_depends_on_the_code_that_its_checkpoints_depend_on(table):
     others = {f"stages/{name}.py" for name in TRAININGS}
     for name, module, stage in stages_of(table):
@@ -95,12 +101,12 @@ def test_a_training_depends_on_the_code_that_its_checkpoints_depend_on(table):
             assert code_of(stage) == set(TRAINING_CODE) - others | {f"stages/{module}.py"}, name
 
 
-@every_table
+@every_recipe
 def test_every_stage_says_what_it_does(table):
     assert all(stage.desc for _, _, stage in stages_of(table))
 
 
-@every_table
+@every_recipe
 def test_every_command_uses_options_that_the_stage_has(table, monkeypatch, capsys):
     known: dict[str, set[str]] = {}
     for name, module, stage in stages_of(table):
@@ -127,14 +133,14 @@ def test_every_training_depends_on_the_params_that_its_losses_read(table):
         assert params_of(stage) == read, name
 
 
-@every_table
+@every_recipe
 def test_every_folder_that_a_command_names_is_an_input_or_an_output(table):
     for name, _, stage in stages_of(table):
         known = files(stage.deps) | files(stage.outs)
         assert set(re.findall(r"(?:data|models)/\S+", stage.cmd)) <= known, name
 
 
-@every_table
+@every_recipe
 def test_the_launcher_is_left_to_the_shell(table):
     """DVC hashes the command: what the variable holds must not be in it."""
     shell = shutil.which("sh")
@@ -180,7 +186,7 @@ def test_images_outside_the_repository_are_listed_before_they_are_prepared(table
         assert files(stages["inventory"].outs) == {cells["images"]}
 
 
-@every_table
+@every_recipe
 def test_every_stage_waits_for_the_parameters_to_be_validated(table):
     for name, module, stage in stages_of(table):
         if module not in ("validate", "inventory"):
@@ -189,7 +195,7 @@ def test_every_stage_waits_for_the_parameters_to_be_validated(table):
 
 
 def test_no_two_tables_write_the_same_folder():
-    names = [read_yaml((ROOT / table).with_name("cells.yaml"))["table"] for table in TABLES]
+    names = [read_yaml((ROOT / table).with_name("cells.yaml"))["table"] for table in RECIPES]
     assert len(set(names)) == len(names)
 
 
@@ -216,3 +222,56 @@ def test_the_artifact_of_each_table_is_the_export_of_its_complete_student():
         exported = {path for _, _, stage in stages_of(Path(file)) for path in files(stage.outs)}
         path = (ROOT / file).parent / artifact.path
         assert path.resolve().relative_to(ROOT).as_posix() in exported
+
+
+def variants() -> dict:
+    return read_yaml((ROOT / VARIANTS).with_name("cells.yaml"))
+
+
+def test_a_variant_is_trained_with_its_own_params_and_the_data_of_the_table():
+    cells = variants()
+    base = read_yaml(ROOT / "tables" / cells["base"] / "cells.yaml")
+    assert (cells["settings"], cells["base"]) == (base["settings"], base["table"])
+    assert cells["network"] in base["networks"]
+    assert set(cells["seeds"]) <= set(base["seeds"]) & set(base["ablation_seeds"])
+    for name, module, stage in stages_of(VARIANTS):
+        outs = files(stage.outs)
+        assert {path.split("/")[1] for path in outs} == {cells["table"]}, name
+        if module in TRAININGS:
+            variant = name.partition("@")[2].rpartition("-")[0]
+            own = f"data/{cells['table']}/{variant}.yaml"
+            assert f"--params {own} " in stage.cmd
+            assert {own, f"data/{cells['base']}"} <= files(stage.deps), name
+            assert all(path.split("/")[2] == variant for path in outs), name
+
+
+def test_every_variant_is_allowed_and_is_the_default_of_nothing(tmp_path):
+    cells = variants()
+    listed = [*cells["retaught"], *cells["taught"]]
+    assert set(cells["binary"]) <= set(cells["taught"])
+    assert len(set(listed)) == len(listed)
+    for variant in listed:
+        write_variant(ROOT / cells["settings"], variant, tmp_path / "params.yaml")
+
+
+def test_the_teacher_is_trained_anew_for_what_takes_part_in_its_training():
+    for name, module, stage in stages_of(VARIANTS):
+        variant = name.partition("@")[2].rpartition("-")[0]
+        if module == "finetune":
+            assert variant.startswith("kurtosis."), name
+            assert "-full-precision-" in stage.cmd, name
+        if module == "binarize":
+            teacher = re.search(r"--teacher models/(\S+)/", stage.cmd)[1]
+            anew = variant.startswith("kurtosis.")
+            assert teacher == (f"study-variants/{variant}" if anew else "study"), name
+
+
+def test_every_question_of_the_study_has_variants_and_the_rows_it_compares():
+    trained: dict[str, set[str]] = {}
+    for name, module, stage in stages_of(VARIANTS):
+        if module == "evaluate":
+            key = name.partition("@")[2].partition("=")[0]
+            trained.setdefault(key, set()).add(
+                re.search(r"--model \S+-([a-z]+)-\d+ ", stage.cmd)[1]
+            )
+    assert trained == {question.key: set(question.rows) for question in QUESTIONS}

@@ -1,7 +1,8 @@
 """Bring a table up to date with several stages at a time, one `dvc repro` for each.
 
-A stage starts as soon as those that it depends on are done. Ctrl-C and SIGTERM end the trainings
-after they have saved their last epoch; the same command goes on from there.
+What the table needs of another one is brought up to date too. A stage starts as soon as those that
+it depends on are done. Ctrl-C and SIGTERM end the trainings after they have saved their last epoch;
+the same command goes on from there.
 
 reads   the dvc.yaml of the table
 writes  what its stages write, and its dvc.lock
@@ -40,7 +41,7 @@ def main() -> None:
 
 
 def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:
-    """Each stage of a recipe, and the stages that must be done before it.
+    """Each stage of a recipe, and the stages, of any recipe, that must be done before it.
 
     Args:
         recipe: dvc.yaml of the table.
@@ -53,14 +54,13 @@ def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:
 
     with Repo() as repo:
         graph = repo.index.graph
-        stages = {
-            stage.addressing: stage
-            for stage in repo.index.stages
-            if Path(stage.path).parent.samefile(recipe.parent)
-        }
-        needs = {name: {each.addressing for each in graph[stage]} for name, stage in stages.items()}
+        stages = repo.index.stages
+        needs = {each.addressing: {other.addressing for other in graph[each]} for each in stages}
+        own = [
+            stage.addressing for stage in stages if Path(stage.path).parent.samefile(recipe.parent)
+        ]
     prefix = "" if recipe == Path("dvc.yaml") else f"{recipe}:"
-    wanted = [f"{prefix}{name}" for name in only] or list(needs)
+    wanted: list[str] = [f"{prefix}{name}" for name in only] or own
     chosen: dict[str, set[str]] = {}
     while wanted:
         name = wanted.pop()

@@ -5,7 +5,7 @@ import glob
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import nbformat
@@ -35,37 +35,64 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
         UserError: an input is missing or malformed, or `out` cannot be written; then nothing in
             it has changed.
     """
+    parameters = {
+        "params": params,
+        "results": results,
+        "published": published,
+        "notes": SOURCES / "notes.csv",
+        "ledger": SOURCES / "fidelity.csv",
+    }
+    with _replacing(out) as staged:
+        _draw("report.py", parameters, _stage(params), staged, out)
+        write_json(staged / "metrics.json", table_metrics(load_results(results)))
+
+
+def render_study(results: Path, variants: Path, out: Path) -> None:
+    """Run the notebook `reports/study.py`, as `render` runs its own.
+
+    Args:
+        results: `results/<table>`.
+        variants: `results/<table of its variants>`.
+        out: Gets PARTS but for the metrics.
+
+    Raises:
+        UserError: as `render`.
+    """
+    parameters = {"results": results, "variants": variants, "notes": SOURCES / "notes.csv"}
+    with _replacing(out) as staged:
+        _draw("study.py", parameters, f"tables/{variants.name}/dvc.yaml:report", staged, out)
+
+
+@contextlib.contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """An empty folder; what lies in it takes its place in `out` if the block succeeds."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]
-        with (
-            _temporary_folder(out.parent, f".{out.name}.", ".part") as staged,
-            _temporary_folder(Path(tempfile.gettempdir()), f"report-{digest}.", "") as scratch,
-        ):
-            parameters = {
-                "params": params,
-                "results": results,
-                "published": published,
-                "notes": SOURCES / "notes.csv",
-                "ledger": SOURCES / "fidelity.csv",
-                "out": staged,
-            }
-            notebook = execute(
-                SOURCES / "report.py",
-                {name: str(path.resolve()) for name, path in parameters.items()}
-                | {"redraw": f"dvc repro {_stage(params)}"},
-                scratch,
-            )
-            names = {str(path.resolve()): _name(path) for path in parameters.values()}
-            normalize(notebook, names | {str(staged.resolve()): _name(out)})
-            write_json(staged / "metrics.json", table_metrics(load_results(results)))
-            write_text(staged / "report.ipynb", nbformat.writes(notebook) + "\n")
-            write_text(staged / "report.html", to_html(notebook))
+        with _temporary_folder(out.parent, f".{out.name}.", ".part") as staged:
+            yield staged
             out.mkdir(exist_ok=True)
             for part in PARTS:
-                _replace(staged / part, out / part)
+                if (staged / part).exists():
+                    _replace(staged / part, out / part)
     except OSError as error:
         raise UserError(f"{out}: could not be written: {error.strerror or error}") from error
+
+
+def _draw(source: str, inputs: Mapping[str, Path], stage: str, staged: Path, out: Path) -> None:
+    """Execute a notebook of SOURCES; it and its page go into `staged`, on the way to `out`."""
+    digest = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]
+    parameters = {**inputs, "out": staged}
+    with _temporary_folder(Path(tempfile.gettempdir()), f"report-{digest}.", "") as scratch:
+        notebook = execute(
+            SOURCES / source,
+            {name: str(path.resolve()) for name, path in parameters.items()}
+            | {"redraw": f"dvc repro {stage}"},
+            scratch,
+        )
+    names = {str(path.resolve()): _name(path) for path in inputs.values()}
+    normalize(notebook, names | {str(staged.resolve()): _name(out)})
+    write_text(staged / "report.ipynb", nbformat.writes(notebook) + "\n")
+    write_text(staged / "report.html", to_html(notebook))
 
 
 @contextlib.contextmanager

@@ -265,9 +265,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(own_results: Path, tmp_path
 
 def test_no_torch_is_imported_to_draw(tmp_path: Path) -> None:
     code = (
-        "import sys; from pipeline.reporting import caveats, page, render, summary; "
+        "import sys; from pipeline.reporting import caveats, effect_tables, page, render, summary; "
         "from tools import headline; "
-        "from pipeline.reporting.figures import accuracy, feature_maps, weights; "
+        "from pipeline.reporting.figures import accuracy, effects, feature_maps, weights; "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -81,6 +81,19 @@ def test_only_some_stages_and_what_they_need(repository):
         dependencies(recipe, ["third"])
 
 
+def test_what_a_table_needs_of_another_comes_first(repository):
+    second = Path("tables/second/dvc.yaml")
+    second.parent.mkdir()
+    second.write_text(
+        "stages:\n  third:\n    wdir: ../..\n    cmd: cat second.txt > third.txt\n"
+        "    deps: [second.txt]\n    outs: [third.txt]\n"
+    )
+    end = campaign(repository, "second")
+    assert end.returncode == 0, end.stderr
+    assert (repository / "third.txt").read_text() == "first\n"
+    assert not (repository / "apart.txt").exists()
+
+
 def test_an_unknown_table_is_named_with_those_there_are(repository):
     end = campaign(repository, "large")
     assert (end.returncode, end.stderr) == (

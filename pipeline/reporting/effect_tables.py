@@ -1,0 +1,104 @@
+"""The tables of the study: top-1 and modes at each value of a parameter."""
+
+import pandas as pd
+
+from pipeline.reporting.comparisons import Estimate
+from pipeline.reporting.effects import Interval, Statistic, mode_interval, points, role
+from pipeline.reporting.estimates import in_words
+from pipeline.reporting.statistics import NONE, number
+from pipeline.reporting.tables import Table
+from pipeline.reporting.variants import Question, Study
+
+STATISTICS: dict[Statistic, tuple[str, float, int]] = {
+    "kurtosis": ("Kurtosis", 1, 2),
+    "valley_depth": ("Depth of the valley", 1, 2),
+    "two_modes": ("Layers with two modes, %", 100, 0),
+}
+"""Heading, factor, digits."""
+
+
+def top1_table(study: Study, question: Question) -> Table:
+    """Test top-1 in percent at each value, and its difference to the default in points."""
+    data, shown = [], []
+    for point in points(study, question):
+        compared = point.compared
+        difference = compared.estimate if compared else None
+        after = compared.holm_estimate if compared else None
+        data.append(
+            {
+                "parameter": question.key,
+                "value": point.level.label,
+                "row": point.row,
+                "default": point.level.default,
+                "seeds": point.top1.seeds,
+                **_numbers("top1", point.top1),
+                **_numbers("difference", difference),
+                "p_value": compared.p_value if compared else None,
+                **_numbers("holm", after),
+                "holm_p_value": compared.holm_p_value if compared else None,
+                "comparisons": compared.family_size if compared else None,
+            }
+        )
+        shown.append(
+            {
+                "Network": role(point.row),
+                "Value": point.level.label,
+                "Seeds": str(point.top1.seeds),
+                "Top-1, %": f"{100 * point.top1.mean:.2f}",
+                "Interval": f"{100 * point.top1.low:.2f} to {100 * point.top1.high:.2f}",
+                "Minus the default": f"{100 * difference.mean:+z.2f}" if difference else NONE,
+                "Its interval": _signed(difference),
+                "p": number(compared.p_value if compared else None, ".3f"),
+                "Interval after Holm": _signed(after),
+                "p after Holm": number(compared.holm_p_value if compared else None, ".3f"),
+                "In words": in_words(compared) if compared else "the default",
+            }
+        )
+    return Table(pd.DataFrame(data), pd.DataFrame(shown))
+
+
+def modes_table(study: Study, question: Question) -> Table:
+    """Kurtosis, depth of the valley and share of layers with two modes at each value.
+
+    Means over layers and seeds with the interval of `mode_interval`.
+    """
+    data, shown = [], []
+    for row in question.rows:
+        for level in study.levels[question]:
+            if row not in level.cells:
+                continue
+            cells = level.cells[row]
+            found = {each: mode_interval(cells, each) for each in STATISTICS}
+            data.append(
+                {"parameter": question.key, "value": level.label, "row": row, "seeds": len(cells)}
+                | {
+                    f"{name}_{end}": getattr(interval, end)
+                    for name, interval in found.items()
+                    for end in ("mean", "low", "high")
+                }
+            )
+            shown.append(
+                {"Network": role(row), "Value": level.label, "Seeds": str(len(cells))}
+                | {
+                    heading: _with_interval(found[name], factor, digits)
+                    for name, (heading, factor, digits) in STATISTICS.items()
+                }
+            )
+    return Table(pd.DataFrame(data), pd.DataFrame(shown))
+
+
+def _numbers(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """Mean and ends in percent."""
+    return {
+        f"{name}_{end}": 100 * getattr(estimate, end) if estimate else None
+        for end in ("mean", "low", "high")
+    }
+
+
+def _signed(estimate: Estimate | None) -> str:
+    return f"{100 * estimate.low:+z.2f} to {100 * estimate.high:+z.2f}" if estimate else NONE
+
+
+def _with_interval(interval: Interval, factor: float, digits: int) -> str:
+    mean, low, high = (f"{factor * each:.{digits}f}" for each in interval)
+    return mean if interval.low == interval.high else f"{mean} ({low} to {high})"
