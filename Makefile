@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes
 JOBS ?= 2
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
@@ -17,7 +18,11 @@ setup: $(VENV)/.installed ## create .venv and install the pinned environment
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f"error: Python 3.11 or newer is needed, {sys.executable} is {v}; name another with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt
+	@# antlr4-python3-runtime has no wheel, and pip checks no hash of what it fetches to build one
+	@for package in setuptools antlr4-python3-runtime; do \
+		sed -n "/^$$package==/,/[^\\]$$/p" requirements.txt | $(INSTALL) --no-build-isolation -r /dev/stdin || exit; \
+	done
+	$(INSTALL) -r requirements.txt
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true  # pip's own uses one core
 	@touch $@
 
@@ -56,9 +61,9 @@ lint: setup ## ruff and mypy
 accept: setup ## show that the code computes what it did at BASE, and tell DVC so
 	@python -m tools.accept $(BASE)
 
-lock: ## compile requirements.txt from pyproject.toml (needs uv)
+lock: ## compile requirements.txt, with the hash of every file, from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \
-		--no-annotate --quiet --output-file requirements.txt
+		--no-annotate --generate-hashes --no-strip-extras --quiet --output-file requirements.txt
 
 verify: setup ## run the pipeline in two fresh clones and compare every output's hash
 	@python -m tools.repeatability

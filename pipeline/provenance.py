@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 
 from pipeline.artifacts import read_json, sha256, write_json
 from pipeline.device import Execution
@@ -102,7 +103,7 @@ def provenance(execution: Execution) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cuda": torch.version.cuda if device.type == "cuda" else None,
-        "processes": int(os.environ.get("WORLD_SIZE", "1")),
+        "processes": dist.get_world_size() if dist.is_initialized() else 1,
         "precision": "bfloat16" if execution.autocast else "float32",
         "compiled": execution.compile,
         "channels_last": execution.channels_last,

@@ -41,6 +41,13 @@ def test_an_evaluation_leaves_the_training_as_it_was(written):
     assert both.keys() == {"training", "evaluation"}
 
 
+@pytest.mark.parametrize("size", ["4", "abc"])
+def test_processes_are_those_of_the_group_and_not_of_the_environment(written, monkeypatch, size):
+    """An evaluation is one process, also where an environment of torchrun is left."""
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert written("evaluation", "metrics")["evaluation"]["processes"] == 1
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{", '{"training": 1}', '{"training": {"outputs": 1}}', "[" * 10_000]
 )

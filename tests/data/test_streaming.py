@@ -385,6 +385,10 @@ def test_the_number_of_workers_comes_from_the_environment(monkeypatch):
     assert worker_count() == cpus <= len(psutil.Process().cpu_affinity())
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     assert worker_count() == max(1, cpus // 2)
+    for value in ("two", "0", "-1", ""):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", value)
+        with pytest.raises(UserError, match=rf"^LOCAL_WORLD_SIZE is '{value}': torchrun sets it"):
+            worker_count()
     for value in ("two", "-1", "1.5"):
         monkeypatch.setenv("BDBNN_WORKERS", value)
         with pytest.raises(UserError, match=rf"^BDBNN_WORKERS is '{value}': must be a number"):

@@ -26,7 +26,7 @@ from pipeline.data.loading.normalization import Normalization
 from pipeline.data.loading.nvjpeg import NvjpegDecoder
 from pipeline.data.prepared import SplitName, StreamedManifest, check_labels, check_sum
 from pipeline.device import Execution
-from pipeline.distributed import World
+from pipeline.distributed import LARGEST_WORLD, World, number_of_torchrun
 from pipeline.errors import UserError
 from pipeline.params import Augmentation, resolve
 
@@ -43,11 +43,12 @@ def worker_count() -> int:
     Several processes of torchrun on one machine divide the CPUs.
 
     Raises:
-        UserError: BDBNN_WORKERS is no number, or below 0.
+        UserError: BDBNN_WORKERS or LOCAL_WORLD_SIZE is no number, or out of range.
     """
     given = os.environ.get("BDBNN_WORKERS")
     if not given:  # joblib knows a container's quota, which os.cpu_count does not
-        return max(1, joblib.cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        processes = number_of_torchrun("LOCAL_WORLD_SIZE", 1, 1, LARGEST_WORLD)
+        return max(1, joblib.cpu_count() // processes)
     if not given.isdecimal():
         raise UserError(f"BDBNN_WORKERS is {given!r}: must be a number of processes, 0 or more")
     return int(given)
@@ -152,7 +153,7 @@ class StreamedBatches(Batches):
         device: where the batches come out.
 
     Raises:
-        UserError: BDBNN_WORKERS is not a number of workers.
+        UserError: as `worker_count`.
     """
 
     def __init__(
