@@ -51,7 +51,8 @@ site: setup ## build the static site in site/ from the results and reports there
 	@echo "site: site/index.html"
 
 test: setup ## run the whole test suite
-	@python -m pytest -n auto --maxprocesses 4 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
+	@python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		--cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: setup ## ruff and mypy
 	@ruff check .

@@ -16,9 +16,12 @@ GENERATED = re.compile(r"results/|(.*/)?dvc\.lock$|reports/[^/]+/|tables/[^/]+/i
 class Clone:
     """Copy of what Git holds or would hold, without results, with parameters overridden.
 
+    It has the recipe of the root and of one table: DVC reads all there are at each command, which
+    costs seconds for the large tables.
+
     Args:
         folder: Where to put it.
-        params: Parameter file to change.
+        params: Parameter file to change, that of the table.
         overrides: Dotted keys and their values.
         cells_overrides: Likewise for the cells.yaml beside it, which has one seed there.
     """
@@ -34,11 +37,11 @@ class Clone:
             "DVC_SITE_CACHE_DIR": str(folder.with_name("dvc-site")),
             "OMP_NUM_THREADS": "1",
         }
-        self._copy_checkout()
         path = folder / params
+        self._copy_checkout(path.with_name("dvc.yaml"))
         write_yaml(path, with_overrides(read_yaml(path), overrides))
         one_seed = {"seeds": [1], "ablation_seeds": [1]}
-        cells = (folder / params).with_name("cells.yaml")
+        cells = path.with_name("cells.yaml")
         write_yaml(cells, with_overrides(read_yaml(cells), one_seed | (cells_overrides or {})))
         self.run("git", "init", "--quiet")
         self.run("git", "config", "user.name", "test")
@@ -46,7 +49,7 @@ class Clone:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", "tiny")
 
-    def _copy_checkout(self) -> None:
+    def _copy_checkout(self, recipe: Path) -> None:
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
@@ -57,6 +60,8 @@ class Clone:
         for name in filter(None, listed.stdout.split("\0")):
             source, target = ROOT / name, self.folder / name
             if GENERATED.match(name) or not source.is_file():
+                continue
+            if target.match("tables/*/dvc.yaml") and target != recipe:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target, follow_symlinks=False)

@@ -61,6 +61,12 @@ TINY = {
 """The digits run at its smallest: 8x8 pixels, 120 images, two epochs."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests go first: one that came last would leave the other workers idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def write_params(tmp_path):
     """Writes the tiny digits parameters, with dotted overrides, and returns the file."""

@@ -24,6 +24,7 @@ FEW = {
 }
 
 
+@pytest.mark.slow
 def test_one_row_runs_by_name_and_the_root_pipeline_stays_out_of_it(tmp_path):
     clone = Clone(tmp_path / "clone", "tables/cifar10/params.yaml", FEW)
     pipeline = "tables/cifar10/dvc.yaml"

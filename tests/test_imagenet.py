@@ -44,6 +44,7 @@ def stale(clone: Clone, changes: dict) -> set[str]:
     return ran - {"validate", "inventory@images"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

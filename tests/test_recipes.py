@@ -214,8 +214,7 @@ def test_the_whole_tables_hold_every_row_for_three_seeds():
 
 
 def test_the_artifact_of_each_table_is_the_export_of_its_complete_student():
-    with Repo(str(ROOT)) as repo:
-        artifacts = repo.artifacts.read()
+    artifacts = all_stages()[0].repo.artifacts.read()
     assert set(artifacts) == {table.as_posix() for table in TABLES}
     for file, found in artifacts.items():
         (artifact,) = found.values()

@@ -16,15 +16,10 @@ from pipeline.training.interruption import EXIT_CODE
 from pipeline.training.progress import Progress
 from tests.training.conftest import STUDENT, arguments, start_stage
 
-EPOCHS = 30
+EPOCHS = 20
 CELL = Path(STUDENT).name
 WHILE_WRITING = "while writing"
-KILLS = [
-    *[signal.SIGKILL, signal.SIGTERM, signal.SIGINT] * 2,
-    signal.SIGKILL,
-    signal.SIGTERM,
-    WHILE_WRITING,
-]
+KILLS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGKILL, WHILE_WRITING]
 """And one more, while the model is written."""
 SECONDS = 120
 """Patience with a busy machine."""
