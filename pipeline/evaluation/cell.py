@@ -21,6 +21,7 @@ from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import Score, score
 from pipeline.evaluation.blank_maps import BlankMaps, counted_blank_maps
 from pipeline.evaluation.cost import Cost, cost
+from pipeline.evaluation.deployed import deploy
 from pipeline.evaluation.feature_maps import feature_maps
 from pipeline.evaluation.outcomes import write_outcomes
 from pipeline.evaluation.weights import (
@@ -57,8 +58,9 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
 
     This is the only place that looks at the test images. The best epoch, by validation, is
     measured in full; of the last epoch, top-1 alone. Nothing is written before all is computed.
-    The networks compute in float32, whatever they were trained in: bfloat16 rounds activations
-    across the threshold of the sign, and a deployed 1-bit network does not.
+    The networks compute in float32, whatever they were trained in, and multiply with the scales of
+    1-bit weights behind the sums, as `deploy` says: what training rounds across the threshold of
+    the sign, a deployed 1-bit network does not.
 
     Args:
         params: Its sections evaluation and compute; what the network was trained with comes from
@@ -137,6 +139,8 @@ def _measure(
     maps = _feature_maps(model, images, params.evaluation.feature_map_image)
     batches = _batches(images, execution)
     last_model, _ = load_trained(places.model, "last")
+    for each in (model, last_model):
+        deploy(each)
     alone, classes = World(rank=0, size=1), architecture.classes
     with counted_blank_maps(model) as blank_maps:
         best = score(execution.place(model), batches, execution, alone, classes)

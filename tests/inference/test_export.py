@@ -11,6 +11,8 @@ from PIL import Image
 from pipeline.artifacts import read_array, sha256
 from pipeline.data.prepared import load_manifest
 from pipeline.errors import UserError
+from pipeline.evaluation.cell import EvaluationPlaces, evaluate_cell
+from pipeline.evaluation.outcomes import read_outcomes
 from pipeline.inference.engine import load_export, predict
 from pipeline.inference.export import export
 from pipeline.inference.manifest import (
@@ -22,6 +24,7 @@ from pipeline.inference.manifest import (
     write_manifest,
 )
 from pipeline.models.saved import load_trained
+from pipeline.params import load_params
 from tests.conftest import run_stage
 from tests.inference.conftest import save_network
 from tests.inference.test_graph import in_torch
@@ -39,6 +42,30 @@ def test_every_test_image_as_in_torch(exported, model, tiny_digits) -> None:
     expected = in_torch(network, images, data.mean, data.std)
     np.testing.assert_allclose(logits, expected, atol=1e-4)
     assert logits.argmax(1).tolist() == expected.argmax(1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("network", "block"), [("vgg_small", "plain"), ("imagenet_resnet18", "react")]
+)
+def test_every_outcome_is_that_of_the_stage_evaluate(
+    write_params, tiny_digits, tmp_path, network, block
+) -> None:
+    """With scales that are no powers of two, so that the order of additions could matter."""
+    scaled = binarization(weight_scale="mean_absolute")
+    form = {"channels": 1, "image_size": 8, "block": block, "binarization": scaled}
+    model = save_network(
+        tmp_path / "model", write_params(), architecture(network, **form), "binary"
+    )
+    results = tmp_path / "results"
+    evaluate_cell(load_params(write_params()), EvaluationPlaces(tiny_digits, model, None, results))
+    manifest = export(model, tiny_digits, tmp_path / "out")
+
+    logits = load_export(tmp_path / "out").logits(read_array(tiny_digits / "test_images.npy"))
+
+    correct = logits.argmax(1) == read_array(tiny_digits / "test_labels.npy")
+    outcomes = results / "outcomes" / f"{manifest.name}.safetensors"
+    assert np.array_equal(correct, read_outcomes(outcomes))
+    assert 0 < correct.sum() < correct.size
 
 
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 70])
@@ -75,7 +102,7 @@ def test_what_the_manifest_says(exported, model, tiny_digits) -> None:
 
 
 def test_nothing_imports_torch(exported, tmp_path) -> None:
-    """Of a whole prediction; it is what makes the answer quick."""
+    """It is what makes the answer quick."""
     code = (
         "import sys; from pathlib import Path; from pipeline.inference.engine import load_export; "
         "import numpy as np; import stages.predict; "

@@ -1,5 +1,7 @@
 """The translation, network by network and piece by piece, in the engine itself."""
 
+from copy import deepcopy
+
 import numpy as np
 import openvino as ov
 import pytest
@@ -9,8 +11,9 @@ from torch.nn import functional as F
 
 from pipeline.data.loading.normalization import Normalization
 from pipeline.errors import UserError
+from pipeline.evaluation.deployed import deploy
 from pipeline.inference.engine import compile_options, xnor_convolutions
-from pipeline.inference.graph import translate
+from pipeline.inference.graph import LARGEST, _before_scale, translate
 from pipeline.models.binary import BinaryConv2d, convolution
 from tests.inference.conftest import trained_network
 from tests.models.test_binary import binarization
@@ -26,7 +29,13 @@ BINARY = {
     "resnet18 binary downsample": architecture(
         "resnet18", downsample="binary", binarization=binarization()
     ),
+    "resnet18 binary downsample mean_absolute": architecture(
+        "resnet18", downsample="binary", binarization=binarization(**MEAN_ABSOLUTE)
+    ),
     "vgg_small": architecture("vgg_small", binarization=binarization()),
+    "vgg_small mean_absolute": architecture(
+        "vgg_small", binarization=binarization(**MEAN_ABSOLUTE)
+    ),
     "imagenet_resnet18": architecture(
         "imagenet_resnet18", image_size=40, binarization=binarization()
     ),
@@ -74,14 +83,14 @@ def random_pixels(count: int, channels: int, size: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", BINARY)
-def test_binary_network_equals_torch(name: str) -> None:
+def test_binary_network_equals_evaluation(name: str) -> None:
     network = trained_network(BINARY[name])
     pixels = random_pixels(4, 3, BINARY[name].image_size)
 
     logits, compiled, translated = in_engine(network, pixels)
 
-    expected = in_torch(network, pixels)
-    np.testing.assert_allclose(logits, expected, atol=1e-4)
+    expected = in_torch(deploy(network), pixels)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
     assert logits.argmax(1).tolist() == expected.argmax(1).tolist()
     layers = sum(isinstance(layer, BinaryConv2d) for layer in network.modules())
     assert translated.binary_convolutions == layers > 0
@@ -99,14 +108,23 @@ def test_network_of_real_input_equals_torch(name: str) -> None:
     assert translated.binary_convolutions == xnor_convolutions(compiled) == 0
 
 
-def test_every_activation_equals_torch_to_the_bit() -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "resnet18 binary downsample mean_absolute",
+        "imagenet_resnet18 react mean_absolute",
+    ],
+)
+def test_every_activation_equals_evaluation_to_the_bit(name: str) -> None:
     """Not only nearly: a number off by its last bit may be on the other side of zero."""
-    network = trained_network(BINARY["resnet18"])
-    pixels = random_pixels(4, 3, 32)
+    network = trained_network(BINARY[name])
+    pixels = random_pixels(4, 3, BINARY[name].image_size)
     stages = [network.conv1, network.bn1, network.layer1, network.layer2, network.layer3]
     for depth in range(3, len(stages) + 1):
         part = nn.Sequential(*stages[:depth])
-        assert np.array_equal(in_engine(part, pixels)[0], in_torch(part, pixels)), depth
+        found, _, _ = in_engine(part, pixels)
+        assert np.array_equal(found, in_torch(deploy(deepcopy(part)), pixels)), depth
 
 
 def zeros_and_others(channels: int) -> np.ndarray:
@@ -144,6 +162,19 @@ def test_sign_behind_a_batch_norm(shift: float) -> None:
     sums, _, _ = in_engine(network, pixels, mean, std)
 
     assert np.array_equal(sums, in_torch(network, pixels, mean, std))
+
+
+def test_threshold_of_a_number_that_is_yet_to_be_scaled() -> None:
+    """Sums whose scaled value lies on a threshold, next to it, and anywhere."""
+    rng = np.random.default_rng(0)
+    scale = np.append(rng.uniform(1e-3, 3, 5000), [0, 0, 0, 0.125]).astype(np.float32)
+    sums = rng.integers(-4608, 4609, scale.size).astype(np.float32)
+    scaled = sums * scale
+    limits = [scaled, np.nextafter(scaled, -LARGEST), np.nextafter(scaled, LARGEST)]
+    limits += [np.full_like(scaled, LARGEST), np.full_like(scaled, -LARGEST)]
+    limits += [rng.normal(size=scale.size).astype(np.float32)]
+    for threshold in limits:
+        assert np.array_equal(sums > _before_scale(threshold, scale), scaled > threshold)
 
 
 def test_one_bit_for_each_binary_weight() -> None:
