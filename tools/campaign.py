@@ -1,4 +1,4 @@
-"""Bring a table up to date with several stages at a time, one `dvc repro` for each.
+"""Bring a table up to date with several stages at a time, in as many `dvc repro`.
 
 What the table needs of another one is brought up to date too. A stage starts as soon as those that
 it depends on are done. Ctrl-C and SIGTERM end the trainings after they have saved their last epoch;
@@ -96,24 +96,31 @@ class Campaign:
             signal.signal(number, self._stop)
         done: set[str] = set()
         waiting = dict(self._needs)
-        futures: dict[Future[int], str] = {}
+        ready: list[str] = []
+        again: list[str] = []
+        futures: dict[Future[int], list[str]] = {}
         with ThreadPoolExecutor(self._jobs) as pool:
             while True:
                 for name in [each for each, needs in waiting.items() if needs <= done]:
                     del waiting[name]
-                    futures[pool.submit(self._repro, name)] = name
+                    ready.append(name)
+                while (again or ready) and len(futures) < self._jobs:
+                    batch = [again.pop()] if again else _take_batch(ready, self._jobs)
+                    futures[pool.submit(self._repro, batch)] = batch
                 if not futures:
                     return [name for name in self._needs if name not in done]
                 for future in wait(futures, timeout=1, return_when=FIRST_COMPLETED).done:
-                    name = futures.pop(future)
+                    batch = futures.pop(future)
                     if future.result() == 0:
-                        done.add(name)
-                        print(f"[{len(done)} of {len(self._needs)}] {name}", flush=True)
+                        done.update(batch)
+                        print(f"[{len(done)} of {len(self._needs)}] {', '.join(batch)}", flush=True)
+                    elif len(batch) > 1:
+                        again += batch  # DVC stopped at the first that failed
 
-    def _repro(self, stage: str) -> int:
+    def _repro(self, stages: list[str]) -> int:
         if self._stopped.is_set():
             return 1
-        command = ["dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", stage]
+        command = ["dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", *stages]
         process = subprocess.Popen(command, start_new_session=True, stderr=sys.stderr)
         self._running.add(process)
         try:
@@ -126,6 +133,16 @@ class Campaign:
         self._stopped.set()
         for process in list(self._running):
             os.killpg(process.pid, number)
+
+
+def _take_batch(ready: list[str], jobs: int) -> list[str]:
+    """Remove the stages from `ready` that one `dvc repro` gets, several where many are ready.
+
+    A `dvc repro` reads every recipe before it runs anything, which takes seconds.
+    """
+    size = max(1, len(ready) // (2 * jobs))
+    batch, ready[:] = ready[:size], ready[size:]
+    return batch
 
 
 if __name__ == "__main__":

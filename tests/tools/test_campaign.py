@@ -71,6 +71,23 @@ def test_a_stage_that_fails_stops_only_what_needs_it(repository):
     assert (repository / "apart.txt").exists()
 
 
+def test_stages_that_share_a_repro_with_one_that_fails_are_run(repository):
+    recipe = repository / "tables/small/dvc.yaml"
+    recipe.write_text("""
+stages:
+  write:
+    wdir: ../..
+    matrix: {number: [0, 1, 2, 3, 4, 5, 6, 7]}
+    cmd: test ${item.number} != 4 && echo written > ${item.number}.txt
+    outs: ["${item.number}.txt"]
+""")
+    end = campaign(repository, "small")
+    assert end.stderr.splitlines()[-1] == (
+        "error: 1 of 8 stages failed: tables/small/dvc.yaml:write@4"
+    )
+    assert len(list(repository.glob("?.txt"))) == 7
+
+
 def test_only_some_stages_and_what_they_need(repository):
     recipe = Path("tables/small/dvc.yaml")
     assert dependencies(recipe, ["second"]) == {
