@@ -3,13 +3,16 @@ import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from ruamel.yaml import YAML
 
 from pipeline.artifacts import sha256
+from pipeline.errors import run
 
 ROOT = Path(__file__).parents[1]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -86,7 +89,7 @@ def tiny_digits(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     params = folder / "params.yaml"
     write_yaml(params, with_overrides(read_yaml(ROOT / "params.yaml"), TINY))
-    run_stage("prepare", "--params", params, "--out", folder / "digits", cwd=folder)
+    assert run_in_process("prepare", folder, "--params", params, "--out", "digits") == 0
     return folder / "digits"
 
 
@@ -109,6 +112,36 @@ def run_stage(stage: str, *arguments: object, cwd: Path, **options) -> subproces
         check=options.pop("check", True),
         **options,
     )
+
+
+def run_in_process(stage: str, folder: Path, *arguments: object, package: str = "stages") -> int:
+    """Exit code of a stage that runs in this process and in `folder`: torch is there already."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DVC_ROOT", raising=False)
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [stage, *map(str, arguments)])
+        try:
+            run(importlib.import_module(f"{package}.{stage}").main)
+        except SystemExit as end:
+            return end.code
+        finally:
+            torch.set_num_threads(threads)
+    return 0
+
+
+class End(NamedTuple):
+    """How a stage ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_here(capsys) -> Callable[..., End]:
+    """As `run_in_process`, and tells what the stage printed."""
+    return lambda *given, **options: End(run_in_process(*given, **options), *capsys.readouterr())
 
 
 def help_of(stage: str, monkeypatch, capsys) -> str:

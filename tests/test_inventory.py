@@ -12,7 +12,6 @@ from pipeline.data.sources.base import digest_of_lines
 from pipeline.errors import UserError
 from pipeline.inventory import take_inventory
 from tests.clone import Clone
-from tests.conftest import run_stage
 
 
 def draw(path: Path, grey: int) -> None:
@@ -94,19 +93,20 @@ def test_a_link_to_a_folder_above_it_is_refused(images, tmp_path):
         take_inventory(images, "folders", tmp_path / "memory.json")
 
 
-def test_without_the_images_the_last_inventory_stays(images, tmp_path, write_params):
+def test_without_the_images_the_last_inventory_stays(images, tmp_path, write_params, run_here):
     params = write_params({"data.source": "folders", "data.location": str(images)})
-    command = ("inventory", "--params", params, "--out", "own/images.json")
-    run_stage(*command, cwd=tmp_path)
+    command = ("inventory", tmp_path, "--params", params, "--out", "own/images.json")
+    assert run_here(*command).code == 0
     before = (tmp_path / "own/images.json").read_text()
     images.rename(tmp_path / "moved")
-    answer = run_stage(*command, cwd=tmp_path)
-    assert "No such file or directory" in answer.stdout and "stays as it is" in answer.stdout
+    end = run_here(*command)
+    assert end.code == 0
+    assert "No such file or directory" in end.out and "stays as it is" in end.out
     assert (tmp_path / "own/images.json").read_text() == before
     (tmp_path / "own/images.json").unlink()
-    answer = run_stage(*command, cwd=tmp_path, check=False)
-    assert answer.returncode == 1
-    assert answer.stderr == f"error: {images}: No such file or directory (data.location)\n"
+    end = run_here(*command)
+    assert end.code == 1
+    assert end.err == f"error: {images}: No such file or directory (data.location)\n"
 
 
 @pytest.mark.slow

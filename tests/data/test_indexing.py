@@ -13,7 +13,7 @@ from pipeline.data.loading.dataset import open_prepared
 from pipeline.data.prepared import StreamedManifest, channel_statistics, load_manifest
 from pipeline.data.sources.indexing import IMAGENET
 from pipeline.errors import UserError
-from tests.conftest import ROOT, read_yaml, run_stage, with_overrides, write_yaml
+from tests.conftest import ROOT, read_yaml, with_overrides, write_yaml
 from tests.data.conftest import STREAMING, number_of
 
 SPLITS = ("train", "validation", "test")
@@ -257,28 +257,28 @@ def params(tmp_path):
     return write
 
 
-def test_the_command_says_what_it_left_out_and_keeps_the_variable(indexed, params, tmp_path):
+def test_the_command_says_what_it_left_out_and_keeps_the_variable(
+    indexed, params, tmp_path, run_here, monkeypatch
+):
     images = indexed()
     damage(images, 4)
     path = params(images, **{"streaming.unreadable": "skip"})
-    end = run_stage(
-        "prepare", "--params", path, "--out", "out", cwd=tmp_path, env={"IMAGES": str(images.root)}
-    )
-    assert end.stdout.splitlines() == [
+    monkeypatch.setenv("IMAGES", str(images.root))
+    end = run_here("prepare", tmp_path, "--params", path, "--out", "out")
+    assert end.code == 0, end.err
+    assert end.out.splitlines() == [
         "folders: 33 train, 6 validation, 20 test images of 3x8x8, 2 classes -> out",
         "left out as unreadable: train/even/004.jpg",
     ]
     assert json.loads((tmp_path / "out/manifest.json").read_text())["location"] == "$IMAGES"
 
 
-def test_the_command_refuses_in_one_line(indexed, params, tmp_path):
+def test_the_command_refuses_in_one_line(indexed, params, tmp_path, run_here, monkeypatch):
     images = indexed()
     damage(images, 4)
-    end = run_stage(
-        "prepare", "--params", params(images), "--out", "out",
-        cwd=tmp_path, env={"IMAGES": str(images.root)}, check=False,
-    )  # fmt: skip
-    assert end.returncode == 1
-    assert end.stderr.splitlines()[-1].startswith("error: data.location is '$IMAGES': 1 of 60 ")
-    assert "Traceback" not in end.stderr
+    monkeypatch.setenv("IMAGES", str(images.root))
+    end = run_here("prepare", tmp_path, "--params", params(images), "--out", "out")
+    assert end.code == 1
+    assert end.err.splitlines()[-1].startswith("error: data.location is '$IMAGES': 1 of 60 ")
+    assert "Traceback" not in end.err
     assert not (tmp_path / "out").exists()

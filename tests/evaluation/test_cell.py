@@ -209,11 +209,11 @@ def refused(params, places):
     return message
 
 
-def test_missing_model_ends_the_command_in_one_line(places, params_file, tmp_path):
+def test_missing_model_ends_the_command_in_one_line(places, params_file, tmp_path, run_here):
     options = ["--params", params_file, "--data", places.data, "--model", "models/nowhere"]
-    run = run_stage("evaluate", *options, "--results", "results", cwd=tmp_path, check=False)
-    assert run.returncode == 1
-    assert run.stderr == "error: models/nowhere/model.json: no such file\n"
+    end = run_here("evaluate", tmp_path, *options, "--results", "results")
+    assert end.code == 1
+    assert end.err == "error: models/nowhere/model.json: no such file\n"
     assert not (tmp_path / "results").exists()
 
 

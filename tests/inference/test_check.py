@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from pipeline.artifacts import read_array, read_json, write_json
 from pipeline.evaluation.outcomes import write_outcomes
 from pipeline.inference.engine import load_export
 from pipeline.inference.manifest import WEIGHTS, read_manifest, write_manifest
-from tests.conftest import ROOT
+from tests.conftest import ROOT, End
 
 RUN = "digits/resnet20-binary-1"
 
@@ -27,66 +28,67 @@ def results(exported, tiny_digits, tmp_path):
     return folder
 
 
-def check(exported, results) -> subprocess.CompletedProcess:
-    exports = exported.parents[1]
-    command = [sys.executable, "-m", "tools.check", "--exports", exports, "--results", results]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.fixture
+def check(exported, results, run_here) -> Callable[[], End]:
+    options = ("--exports", exported.parents[1], "--results", results)
+    return lambda: run_here("check", ROOT, *options, package="tools")
 
 
 def test_everything_as_committed(exported, results) -> None:
-    result = check(exported, results)
+    """By the command."""
+    exports = exported.parents[1]
+    command = [sys.executable, "-m", "tools.check", "--exports", exports, "--results", results]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0
     top1 = read_json(results / f"{RUN}.json")["top1"]
     right = round(top1 * 120)
     assert result.stdout == f"{RUN}: top-1 {top1:.4f}, {right} of 120 images, as committed\n"
 
 
-def test_a_changed_bit_of_the_model(exported, results) -> None:
+def test_a_changed_bit_of_the_model(exported, results, check) -> None:
     path = exported / WEIGHTS
     content = bytearray(path.read_bytes())
     content[1000] ^= 4
     path.write_bytes(content)
-    result = check(exported, results)
-    assert result.returncode == 1
-    assert f"{RUN}: FAILED: {path}: was changed or cut short" in result.stdout
-    assert result.stderr == "error: 1 of 1 exports differ from what is committed\n"
+    result = check()
+    assert result.code == 1
+    assert f"{RUN}: FAILED: {path}: was changed or cut short" in result.out
+    assert result.err == "error: 1 of 1 exports differ from what is committed\n"
 
 
-def test_a_changed_outcome(exported, results) -> None:
+def test_a_changed_outcome(exported, results, check) -> None:
     path = results / "digits/outcomes/resnet20-binary-1.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 128  # image 112, the first of the last byte
     path.write_bytes(content)
-    result = check(exported, results)
-    assert result.returncode == 1
-    assert f"{path}: differs from what the export computes in 1 of 120 images (112)" in (
-        result.stdout
-    )
+    result = check()
+    assert result.code == 1
+    assert f"{path}: differs from what the export computes in 1 of 120 images (112)" in (result.out)
 
 
-def test_a_changed_figure(exported, results) -> None:
+def test_a_changed_figure(exported, results, check) -> None:
     path = results / f"{RUN}.json"
     write_json(path, {"top1": 0.99})
-    result = check(exported, results)
-    assert result.returncode == 1
-    assert f"FAILED: {path}: top1 is 0.99, the export has 0." in result.stdout
+    result = check()
+    assert result.code == 1
+    assert f"FAILED: {path}: top1 is 0.99, the export has 0." in result.out
 
 
-def test_without_outcomes(exported, results) -> None:
+def test_without_outcomes(exported, results, check) -> None:
     shutil.rmtree(results / "digits/outcomes")
-    result = check(exported, results)
-    assert result.returncode == 1
-    assert "outcomes/resnet20-binary-1.safetensors: no such file" in result.stdout
+    result = check()
+    assert result.code == 1
+    assert "outcomes/resnet20-binary-1.safetensors: no such file" in result.out
 
 
-def test_images_that_are_not_here(exported, results) -> None:
+def test_images_that_are_not_here(exported, results, check) -> None:
     manifest = read_manifest(exported)
     other = {**manifest.data, "source": "folders", "location": "nowhere"}
     write_manifest(exported, manifest.model_copy(update={"data": other}))
-    result = check(exported, results)
-    assert result.returncode == 1
-    assert f"{RUN}: not checked: nowhere: no such folder" in result.stdout
-    assert "holds no export whose test images are here" in result.stderr
+    result = check()
+    assert result.code == 1
+    assert f"{RUN}: not checked: nowhere: no such folder" in result.out
+    assert "holds no export whose test images are here" in result.err
 
 
 def test_the_test_images_are_those_of_the_stage_prepare(exported, tiny_digits) -> None:

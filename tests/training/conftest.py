@@ -1,24 +1,19 @@
-"""A trained teacher, and stages run in this process."""
+"""A trained teacher, and trainings started as processes."""
 
-import importlib
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-import torch
 
-from pipeline.errors import run
 from pipeline.params import Params
 from tests.conftest import (
     ROOT,
     TINY,
     read_yaml,
-    run_stage,
+    run_in_process,
     stage_command,
     with_overrides,
     write_yaml,
@@ -83,7 +78,7 @@ def trained(tiny_digits, tmp_path_factory) -> Path:
         shutil.copytree(ROOT / package, folder / "code" / package)
     shutil.copytree(tiny_digits, folder / "data/digits")
     shutil.copy(tiny_digits.parent / "params.yaml", folder)
-    run_stage("teacher", *arguments("teacher"), cwd=folder)
+    assert run_in_process("teacher", folder, *arguments("teacher")) == 0
     return folder
 
 
@@ -100,31 +95,3 @@ def make_workplace(trained, tmp_path) -> Callable[..., Path]:
         return folder
 
     return make
-
-
-class End(NamedTuple):
-    """How a stage ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run_here(monkeypatch, capsys) -> Callable[..., End]:
-    """Runs a stage in this process and in a folder, and tells how it ended."""
-    threads = torch.get_num_threads()
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-
-    def call(stage: str, folder: Path, *given: object) -> End:
-        monkeypatch.chdir(folder)
-        monkeypatch.setattr(sys, "argv", [stage, *map(str, given)])
-        code = 0
-        try:
-            run(importlib.import_module(f"stages.{stage}").main)
-        except SystemExit as end:
-            code = end.code
-        return End(code, *capsys.readouterr())
-
-    yield call
-    torch.set_num_threads(threads)

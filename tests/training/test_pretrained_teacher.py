@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.artifacts import read_json, read_tensors, sha256, write_tensors
 from pipeline.models.saved import load_description
 from pipeline.reporting.results import load_results
-from tests.conftest import ROOT, read_yaml, run_stage, with_overrides, write_yaml
+from tests.conftest import ROOT, read_yaml, run_in_process, with_overrides, write_yaml
 from tests.training.test_bad_cases import assert_one_line
 
 CLASSES = ("n01", "n02", "n03")
@@ -60,7 +60,8 @@ def folder(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     weights = resnet18(num_classes=len(CLASSES)).state_dict()
     write_tensors(folder / "teacher.safetensors", weights)
-    run_stage("prepare", "--params", "params.yaml", "--out", "data/tiny", cwd=folder)
+    prepared = run_in_process("prepare", folder, "--params", "params.yaml", "--out", "data/tiny")
+    assert prepared == 0
     return folder
 
 

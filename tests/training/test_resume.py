@@ -83,6 +83,7 @@ def kill(training: Training, how, moments: random.Random) -> None:
 def kill_while_the_model_is_written(training: Training) -> None:
     folder = training.folder / STUDENT
     process = training.start()
+    training.wait_until(lambda: training.newest_epoch() >= EPOCHS - 1, process)
     training.wait_until(lambda: list(folder.parent.glob(f".{CELL}.*")), process, pause=0)
     process.kill()
     process.wait(SECONDS)

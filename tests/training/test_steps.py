@@ -15,7 +15,7 @@ from pipeline.models.saved import load_description, load_trained
 from pipeline.training.interruption import EXIT_CODE
 from pipeline.training.progress import Progress
 from pipeline.training.trainer import Trainer
-from tests.conftest import renew_checksums, run_stage, write_yaml
+from tests.conftest import renew_checksums, run_in_process, write_yaml
 from tests.training.conftest import STUDENT, TEACHER, arguments, tiny_params
 from tests.training.test_bad_cases import assert_nothing_written, assert_one_line
 from tests.training.test_resume import final_files
@@ -54,11 +54,11 @@ def stepped(trained, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("stepped")
     shutil.copytree(trained, folder, dirs_exist_ok=True)
     write_yaml(folder / "params.yaml", tiny_params(TWO_STEPS).model_dump(mode="json"))
-    run_stage("binarize", *step_one(), cwd=folder)
+    assert run_in_process("binarize", folder, *step_one()) == 0
     brief = tiny_params({"debug.batches": 1, "teacher.epochs": 1}).model_dump(mode="json")
     write_yaml(folder / "brief.yaml", brief)
     other = arguments("teacher", params="brief.yaml", network="vgg_small", out=DISTILLER)
-    run_stage("teacher", *other, cwd=folder)
+    assert run_in_process("teacher", folder, *other) == 0
     return folder
 
 
