@@ -18,6 +18,12 @@ ROOT = Path(__file__).parents[1]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
+def pytest_addoption(parser) -> None:
+    parser.addoption(
+        "--kills", type=int, default=2, help="kills of each kind of training in test_kills.py"
+    )
+
+
 def read_yaml(path: Path) -> dict:
     """What DVC reads there."""
     return YAML(typ="safe", pure=True).load(path)

@@ -3,10 +3,13 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.params import Params
 from tests.conftest import (
@@ -22,6 +25,22 @@ from tests.conftest import (
 TEACHER = "models/digits/resnet20-full-precision-1"
 STUDENT = "models/digits/resnet20-complete-1"
 COMPLETE = ("cross_entropy", "distillation", "mimicking", "kurtosis")
+
+STREAMED = {
+    "streaming": {
+        "resize": 10,
+        "crop_scale_min": 0.3,
+        "unreadable": "refuse",
+        "statistics": "measured",
+    },
+    "data.source": "folders",
+    "data.location": "images",
+    "augmentation.crop_padding": 0,
+    "augmentation.horizontal_flip": True,
+    "teacher.epochs": 6,
+    "teacher.batch_size": 8,
+    "student.batch_size": 8,
+}
 
 
 def tiny_params(overrides: dict | None = None) -> Params:
@@ -50,7 +69,13 @@ def arguments(stage: str, **changes: object) -> list[object]:
     return listed
 
 
-def start_stage(stage: str, folder: Path, log: Path, **changes: object) -> subprocess.Popen:
+def start_stage(
+    stage: str,
+    folder: Path,
+    log: Path,
+    launcher: Sequence[str] = (sys.executable,),
+    **changes: object,
+) -> subprocess.Popen:
     """Start a training stage in a workplace, with all it says in `log`.
 
     Coverage does not watch it, which would cost a second: stages run in this process show the same.
@@ -58,7 +83,7 @@ def start_stage(stage: str, folder: Path, log: Path, **changes: object) -> subpr
     environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     with log.open("w") as file:
         return subprocess.Popen(
-            stage_command(stage, *arguments(stage, **changes)),
+            [*launcher, *stage_command(stage, *arguments(stage, **changes))[1:]],
             cwd=folder,
             env=environment | {"PYTHONPATH": str(folder / "code")},
             stdout=file,
@@ -92,6 +117,30 @@ def make_workplace(trained, tmp_path) -> Callable[..., Path]:
         shutil.copytree(trained / TEACHER, folder / TEACHER)
         (folder / "code").symlink_to(trained / "code")
         write_yaml(folder / "params.yaml", tiny_params(overrides).model_dump(mode="json"))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def streamed(trained, tmp_path, run_here):
+    """Makes a folder with JPEGs of two classes (dark and bright), indexed, and params."""
+
+    def make(name: str = "work", overrides: dict | None = None) -> Path:
+        folder = tmp_path / name
+        generator = np.random.default_rng(0)
+        for split, count in (("train", 24), ("test", 9)):
+            for level, label in ((60, "dark"), (190, "bright")):
+                place = folder / "images" / split / label
+                place.mkdir(parents=True)
+                for number in range(count):
+                    pixels = generator.integers(level - 50, level + 50, (12, 14, 3), np.uint8)
+                    Image.fromarray(pixels).save(place / f"{number}.jpg")
+        (folder / "code").symlink_to(trained / "code")
+        params = tiny_params(STREAMED | {"data.limit": 0} | (overrides or {}))
+        write_yaml(folder / "params.yaml", params.model_dump(mode="json"))
+        end = run_here("prepare", folder, "--params", "params.yaml", "--out", "data/digits")
+        assert end.code == 0, end.err
         return folder
 
     return make

@@ -9,57 +9,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from pipeline.artifacts import read_json, read_tensors
 from pipeline.data.loading.dataset import open_prepared
 from pipeline.models.saved import load_description
-from tests.conftest import write_yaml
-from tests.training.conftest import STUDENT, TEACHER, arguments, start_stage, tiny_params
+from tests.training.conftest import STREAMED, STUDENT, TEACHER, arguments, start_stage
 
 CELL = Path(TEACHER).name
-EPOCHS = 6
+EPOCHS = STREAMED["teacher.epochs"]
 SECONDS = 120
 """Patience with a busy machine."""
-STREAMED = {
-    "streaming": {
-        "resize": 10,
-        "crop_scale_min": 0.3,
-        "unreadable": "refuse",
-        "statistics": "measured",
-    },
-    "data.source": "folders",
-    "data.location": "images",
-    "augmentation.crop_padding": 0,
-    "augmentation.horizontal_flip": True,
-    "teacher.epochs": EPOCHS,
-    "teacher.batch_size": 8,
-    "student.batch_size": 8,
-}
-
-
-@pytest.fixture
-def streamed(trained, tmp_path, run_here):
-    """Makes a folder with JPEGs of two classes (dark and bright), indexed, and params."""
-
-    def make(name: str = "work", overrides: dict | None = None) -> Path:
-        folder = tmp_path / name
-        generator = np.random.default_rng(0)
-        for split, count in (("train", 24), ("test", 9)):
-            for level, label in ((60, "dark"), (190, "bright")):
-                place = folder / "images" / split / label
-                place.mkdir(parents=True)
-                for number in range(count):
-                    pixels = generator.integers(level - 50, level + 50, (12, 14, 3), np.uint8)
-                    Image.fromarray(pixels).save(place / f"{number}.jpg")
-        (folder / "code").symlink_to(trained / "code")
-        params = tiny_params(STREAMED | {"data.limit": 0} | (overrides or {}))
-        write_yaml(folder / "params.yaml", params.model_dump(mode="json"))
-        end = run_here("prepare", folder, "--params", "params.yaml", "--out", "data/digits")
-        assert end.code == 0, end.err
-        return folder
-
-    return make
 
 
 def train(run_here, folder: Path, stage: str = "teacher") -> str:
