@@ -48,6 +48,7 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
                 "published": published,
                 "notes": SOURCES / "notes.csv",
                 "ledger": SOURCES / "fidelity.csv",
+                "measurements": ROOT / "benchmarks" / "results",
                 "out": staged,
             }
             notebook = execute(
