@@ -169,7 +169,8 @@ def _streaming(result: dict[str, Any]) -> str:
 def _inference(result: dict[str, Any]) -> str:
     hardware = result["hardware"]
     lines = [
-        f"Exported networks (`python -m benchmarks.inference`): OpenVINO {hardware['openvino']}, "
+        f"Exported networks (`python -m benchmarks.inference`): OpenVINO "
+        f"{hardware['openvino'].partition('-')[0]}, "
         f"torch {hardware['packages']['torch']}, float32, {result['settings']['rounds']} rounds, "
         f"{result['date']}:",
         "",
@@ -187,9 +188,9 @@ def _inference(result: dict[str, Any]) -> str:
                     form,
                     f"{sizes['weights_bytes']:,}" if sizes else "",
                     count,
-                    _spread(times["milliseconds"], "{:.3g}"),
+                    _spread(times["milliseconds"], "{:,.4g}"),
                     _spread(times["images_per_second"], "{:,.0f}"),
-                    f"{times['cpu_milliseconds']['median']:.3g}",
+                    f"{times['cpu_milliseconds']['median']:,.4g}",
                     _spread(ratio["wall"], "{:.1f}") if ratio else "1",
                     _spread(ratio["cpu"], "{:.1f}") if ratio else "1",
                 ]

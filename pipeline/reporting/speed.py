@@ -19,7 +19,7 @@ FORMS = {
     "full precision": "Full precision, OpenVINO",
     "full precision in torch": "Full precision, torch",
 }
-QUANTITIES = {"milliseconds": ("ms", ".3g"), "images_per_second": ("Images/s", ",.0f")}
+QUANTITIES = {"milliseconds": ("ms", ",.4g"), "images_per_second": ("Images/s", ",.0f")}
 """Heading and format."""
 NOT_MEASURED = (
     "Bytes on disk and time were not measured for this network and images of this size; "
@@ -158,6 +158,7 @@ def measured_on(measurements: Sequence[Measurement]) -> str:
     return " ".join(
         f"{each.hardware.cpu} ({each.hardware.cpu_capability}), "
         f"{each.hardware.threads} thread{'s'[: each.hardware.threads > 1]}, OpenVINO "
-        f"{each.hardware.openvino}, torch {each.hardware.packages['torch']}, {each.date}."
+        f"{each.hardware.openvino.partition('-')[0]}, torch {each.hardware.packages['torch']}, "
+        f"{each.date}."
         for each in measurements
     )

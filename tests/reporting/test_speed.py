@@ -35,7 +35,7 @@ def measurement(**changes: object) -> dict:
     network = {"network": "resnet20", "channels": 3, "image_size": 16}
     network |= {"sizes": sizes, "batches": batches} | changes
     hardware = {"cpu": "A Processor", "cpu_capability": "AVX2", "threads": 1}
-    hardware |= {"openvino": "2026.4", "packages": {"torch": "2.15.0"}}
+    hardware |= {"openvino": "2026.4.1-22982-e213", "packages": {"torch": "2.15.0"}}
     return {"hardware": hardware, "date": "2026-11-25", "settings": {}, "networks": [network]}
 
 
@@ -62,13 +62,13 @@ def test_what_was_measured_stands_beside_its_twins(shared_results: Path, benchma
         "90,000",
         "0.4 (0.36 to 0.44)",
         "2,500 (2,273 to 2,778)",
-        "12.8 (11.5 to 14.1)",
+        "12.8 (11.52 to 14.08)",
         "2,500 (2,273 to 2,778)",
     ]
     assert shown.loc["Full precision, torch", "Weights, bytes"] == "-"
     assert table.data["batch_32_milliseconds_median"].tolist() == pytest.approx([12.8, 38.4, 80])
     assert measured_on(found) == (
-        "A Processor (AVX2), 1 thread, OpenVINO 2026.4, torch 2.15.0, 2026-11-25."
+        "A Processor (AVX2), 1 thread, OpenVINO 2026.4.1, torch 2.15.0, 2026-11-25."
     )
 
 
