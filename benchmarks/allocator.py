@@ -4,7 +4,7 @@ import ctypes
 import platform
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Of glibc's malloc.h."""
+"""Options of mallopt, from glibc's malloc.h."""
 
 
 def keep_freed_memory() -> None:

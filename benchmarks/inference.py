@@ -1,40 +1,50 @@
-"""Time of exported binary networks, beside their full-precision twins in the same engine and torch.
+"""Time and size of exported binary networks, beside their full-precision twins.
 
-Weights are random: the time does not depend on them. All of a network's contenders are measured in
-turns, in one process, with one thread, at batches of 1 and of 32 images; each normalises its
-pixels.
+The twins run in the same engine and in torch. Weights are random: no figure depends on them. All of
+a network's contenders are measured in turns, in one process, at batches of 1 and of 32 images; each
+normalises its pixels.
 
 writes  OUT: milliseconds of a batch and images/s with their spread over the rounds, how many times
-        faster the binary network is in the same round, with hardware and versions; without --out
-        nothing
+        faster the binary network is in the same round, bytes of the exported files, with hardware,
+        versions and date; without --out nothing
 """
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
 import torch
+from torch import nn
 
 from benchmarks.paired import Contender, Samples, interleave, ratio
 from pipeline.artifacts import write_json
 from pipeline.device import configure
 from pipeline.errors import UserError, run
+from pipeline.evaluation.cost import REAL_BITS, storage_bits
 from pipeline.inference.engine import compile_options, xnor_convolutions
-from pipeline.inference.graph import translate
+from pipeline.inference.graph import Translated, translate
+from pipeline.inference.manifest import MODEL, WEIGHTS
 from pipeline.models.architecture import Architecture, design
 from pipeline.models.registry import build
 from pipeline.params import load_params
 from pipeline.provenance import ROOT, provenance
 
 BATCHES = (1, 32)
-NETWORKS = {"resnet20": 32, "resnet18": 32, "vgg_small": 32, "imagenet_resnet18": 224}
-"""With height and width of the images."""
-CLASSES, CHANNELS = 10, 3
-MEAN, STD = (0.5,) * CHANNELS, (0.25,) * CHANNELS
+NETWORKS = {
+    "resnet20": [(1, 16), (3, 32)],
+    "resnet18": [(3, 32)],
+    "vgg_small": [(3, 32)],
+    "imagenet_resnet18": [(3, 224)],
+}
+"""With channels of the images, and their height and width."""
+CLASSES = 10
+MEAN, STD = 0.5, 0.25
 SECONDS_PER_MEASUREMENT = 0.5
 CPU = torch.device("cpu")
 
@@ -46,6 +56,7 @@ def main() -> None:
     )
     parser.add_argument("networks", nargs="*", metavar="network", help="default: all")
     parser.add_argument("--params", type=Path, default=ROOT / "params.yaml")
+    parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="file to write")
     arguments = parser.parse_args()
@@ -59,76 +70,122 @@ def main() -> None:
         "full_precision_activation": "hardtanh",
     }
     form = params.network.model_copy(update=twins_of_one_form)
-    single = params.compute.model_copy(update={"threads": 1, "precision": "float32"})
-    execution = configure(single, CPU, binary=False)
+    alike = {"threads": arguments.threads, "precision": "float32"}
+    execution = configure(params.compute.model_copy(update=alike), CPU, binary=False)
     result: dict[str, Any] = {
         "hardware": {**provenance(execution), "openvino": ov.get_version()},
-        "settings": {"rounds": arguments.rounds, "threads": 1},
+        "date": datetime.now(UTC).date().isoformat(),
+        "settings": {"rounds": arguments.rounds, "threads": arguments.threads},
+        "networks": [],
     }
     for name in arguments.networks or NETWORKS:
-        twins = {
-            kind: design(
-                name,
-                form,
-                binarization,
-                classes=CLASSES,
-                channels=CHANNELS,
-                image_size=NETWORKS[name],
-            )
-            for kind, binarization in (("binary", params.binarization), ("full precision", None))
-        }
-        result[name] = {
-            f"batch {batch}": _measure(twins, batch, arguments.rounds) for batch in BATCHES
-        }
-        print(json.dumps({name: result[name]}, indent=2), flush=True)
+        for channels, size in NETWORKS[name]:
+            twins = {
+                kind: design(
+                    name, form, binarization, classes=CLASSES, channels=channels, image_size=size
+                )
+                for kind, binarization in (
+                    ("binary", params.binarization),
+                    ("full precision", None),
+                )
+            }
+            measured = _measure(twins, arguments.rounds, arguments.threads)
+            print(json.dumps(measured, indent=2), flush=True)
+            result["networks"].append(measured)
     if arguments.out:
         write_json(arguments.out, result)
 
 
-def _measure(twins: dict[str, Architecture], batch: int, rounds: int) -> dict[str, Any]:
-    size = twins["binary"].image_size
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, CHANNELS, size, size), np.uint8)
-    runs = {name: _in_openvino(architecture, pixels) for name, architecture in twins.items()}
-    runs["full precision in torch"] = _in_torch(twins["full precision"], pixels)
+def _measure(twins: dict[str, Architecture], rounds: int, threads: int) -> dict[str, Any]:
+    networks = {kind: _network(architecture) for kind, architecture in twins.items()}
+    binary = twins["binary"]
+    shape = (binary.channels, binary.image_size, binary.image_size)
+    mean, std = (MEAN,) * binary.channels, (STD,) * binary.channels
+    exports = {kind: translate(network, shape, mean, std) for kind, network in networks.items()}
+    return {
+        "network": binary.network,
+        "channels": binary.channels,
+        "image_size": binary.image_size,
+        "sizes": {kind: _sizes(networks[kind], each) for kind, each in exports.items()},
+        "batches": {
+            str(batch): _times_at(
+                batch, shape, exports, networks["full precision"], rounds, threads
+            )
+            for batch in BATCHES
+        },
+    }
+
+
+def _network(architecture: Architecture) -> nn.Module:
+    """As after a training: batch norms that differ in each channel, which share no constants."""
+    network = build(architecture).eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            assert layer.running_mean is not None
+            for values in (layer.weight, layer.bias, layer.running_mean):
+                nn.init.normal_(values)
+    return network
+
+
+def _sizes(network: nn.Module, translated: Translated) -> dict[str, int]:
+    """Bytes of the two files of an export, and bits counted for the first."""
+    with tempfile.TemporaryDirectory() as folder:
+        graph, weights = Path(folder) / MODEL, Path(folder) / WEIGHTS
+        ov.serialize(translated.model, graph, weights)
+        return {
+            "weights_bytes": weights.stat().st_size,
+            "graph_bytes": graph.stat().st_size,
+            "counted_bits": storage_bits(network) - REAL_BITS * translated.folded_scales,
+        }
+
+
+def _times_at(
+    batch: int,
+    shape: tuple[int, int, int],
+    exports: dict[str, Translated],
+    real: nn.Module,
+    rounds: int,
+    threads: int,
+) -> dict[str, Any]:
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, *shape), np.uint8)
+    runs = {kind: _in_openvino(each, pixels, threads) for kind, each in exports.items()}
+    runs["full precision in torch"] = _in_torch(real, pixels)
     contenders = {name: _contender(once) for name, once in runs.items()}
     samples = interleave(contenders, rounds, CPU)
     return {
         "times": {name: _times(each, batch) for name, each in samples.items()},
         "binary is faster": {
-            name: ratio(each, samples["binary"])["wall"]
+            name: ratio(each, samples["binary"])
             for name, each in samples.items()
             if name != "binary"
         },
     }
 
 
-def _in_openvino(architecture: Architecture, pixels: np.ndarray) -> Callable[[], object]:
+def _in_openvino(translated: Translated, pixels: np.ndarray, threads: int) -> Callable[[], object]:
     """A batch through the exported form.
 
     Raises:
         UserError: a binary convolution is not computed by XNOR and popcount here.
     """
-    translated = translate(build(architecture).eval(), pixels.shape[1:], MEAN, STD)
     translated.model.reshape(list(pixels.shape))
-    compiled = ov.Core().compile_model(translated.model, "CPU", compile_options(threads=1))
+    compiled = ov.Core().compile_model(translated.model, "CPU", compile_options(threads))
     found = xnor_convolutions(compiled)
     if found != translated.binary_convolutions:
         raise UserError(
-            f"{architecture.network}: {found} of {translated.binary_convolutions} binary "
-            "convolutions run by XNOR and popcount on this processor"
+            f"{found} of {translated.binary_convolutions} binary convolutions run by XNOR and "
+            "popcount on this processor"
         )
     request = compiled.create_infer_request()
     return lambda: request.infer([pixels])
 
 
-def _in_torch(architecture: Architecture, pixels: np.ndarray) -> Callable[[], object]:
-    network = build(architecture).eval()
+def _in_torch(network: nn.Module, pixels: np.ndarray) -> Callable[[], object]:
     images = torch.from_numpy(pixels)
-    mean, std = (torch.tensor(each)[:, None, None] for each in (MEAN, STD))
 
     def once() -> torch.Tensor:
         with torch.inference_mode():
-            return network((images / 255 - mean) / std)
+            return network((images / 255 - MEAN) / STD)
 
     return once
 
@@ -145,6 +202,7 @@ def _times(samples: Samples, batch: int) -> dict[str, dict[str, float]]:
     seconds = np.array([sample.seconds for sample in samples])
     return {
         "milliseconds": _spread(1e3 * seconds),
+        "cpu_milliseconds": _spread(1e3 * np.array([sample.cpu_seconds for sample in samples])),
         "images_per_second": _spread(batch / seconds),
     }
 

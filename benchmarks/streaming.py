@@ -129,7 +129,7 @@ def measure(
 
 
 def _cpu_seconds() -> float:
-    """Of this process, and of the workers that ended."""
+    """CPU time of this process, and of the workers that ended."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

@@ -1,7 +1,8 @@
 """Write the tables of docs/speed.md from the committed results.
 
 reads   benchmarks/results/<machine>/<part>.json or <part>-<what>.json, written by
-        `python -m benchmarks.training --out` and `python -m benchmarks.streaming --out`
+        `python -m benchmarks.training --out`, `python -m benchmarks.streaming --out` and
+        `python -m benchmarks.inference --out`
 writes  docs/speed.md between its two marks
 """
 
@@ -165,6 +166,38 @@ def _streaming(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _inference(result: dict[str, Any]) -> str:
+    hardware = result["hardware"]
+    lines = [
+        f"Exported networks (`python -m benchmarks.inference`): OpenVINO "
+        f"{hardware['openvino'].partition('-')[0]}, "
+        f"torch {hardware['packages']['torch']}, float32, {result['settings']['rounds']} rounds, "
+        f"{result['date']}:",
+        "",
+        "| network, pixels | form | weights, bytes | batch | ms | images/s | CPU ms | the binary "
+        "one is so many times as fast | in CPU time |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for each in result["networks"]:
+        for count, batch in each["batches"].items():
+            for form, times in batch["times"].items():
+                ratio = batch["binary is faster"].get(form)
+                sizes = each["sizes"].get(form)
+                cells = [
+                    f"{each['network']}, {each['channels']} x {each['image_size']}^2",
+                    form,
+                    f"{sizes['weights_bytes']:,}" if sizes else "",
+                    count,
+                    _spread(times["milliseconds"], "{:,.4g}"),
+                    _spread(times["images_per_second"], "{:,.0f}"),
+                    f"{times['cpu_milliseconds']['median']:,.4g}",
+                    _spread(ratio["wall"], "{:.1f}") if ratio else "1",
+                    _spread(ratio["cpu"], "{:.1f}") if ratio else "1",
+                ]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _spread(values: dict[str, float], form: str) -> str:
     middle, low, high = (form.format(values[key]) for key in ("median", "min", "max"))
     return f"{middle} ({low} to {high})"
@@ -176,6 +209,7 @@ TABLES = {
     "input": _input,
     "profile": _profile,
     "streaming": _streaming,
+    "inference": _inference,
 }
 
 

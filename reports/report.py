@@ -12,6 +12,7 @@ results = "results/digits"
 published = "reports/published.csv"
 notes = "reports/notes.csv"
 ledger = "reports/fidelity.csv"
+measurements = "benchmarks/results"
 out = "reports/digits"
 redraw = "dvc repro report"
 
@@ -19,7 +20,7 @@ redraw = "dvc repro report"
 from pathlib import Path
 
 from pipeline.params import load_params
-from pipeline.reporting import caveats, claims, context, summary, tables
+from pipeline.reporting import caveats, claims, context, speed, summary, tables
 from pipeline.reporting.figures import accuracy, feature_maps, style, weights
 from pipeline.reporting.page import Page
 from pipeline.reporting.results import load_results
@@ -28,6 +29,7 @@ from pipeline.reporting.sources import Choice, FileNote, PublishedFigure, read_l
 run = load_results(Path(results))
 figures_of_others = read_lines(Path(published), PublishedFigure)
 known_files = read_lines(Path(notes), FileNote)
+measured = speed.read_measurements(Path(measurements))
 classes = context.class_names(run, known_files)
 page = Page(Path(out), redraw, debug=bool(caveats.debugged(run)))
 style.use_style()
@@ -259,13 +261,24 @@ for network in page.networks(run.networks):
 
 # %% [markdown]
 # ## Cost
-# For one image, counted and not measured. Size: one bit for each binary weight, 32 for everything
-# else. Operations are multiply-accumulates; those between one-bit weights and one-bit activations
-# are binary, and 64 of them count as one real operation [field: Bi-Real Net].
+# Counted for one image. Size: one bit for each binary weight, 32 for everything else. Operations
+# are multiply-accumulates; those between one-bit weights and one-bit activations are binary, and 64
+# of them count as one real operation [field: Bi-Real Net].
+#
+# Measured: bytes of the two files of an exported network, weights and graph, and time of a batch
+# from pixels to logits, as medians (least to greatest) over the rounds of one run in which the
+# networks took turns. The full-precision network has the blocks and the nonlinearity of the binary
+# one.
 
 # %%
 for network in page.networks(run.networks):
     page.table(f"cost-{network}", tables.cost(run, network), "Counted for one image.")
+    measured_cost = speed.measured_cost(run, network, measured)
+    if measured_cost:
+        caption = f"Measured. {speed.measured_on(measured)}"
+        page.table(f"speed-{network}", measured_cost, caption)
+    else:
+        page.text(speed.NOT_MEASURED)
 
 # %% [markdown]
 # ## What was run

@@ -55,7 +55,7 @@ class Translated:
 
     model: ov.Model
     binary_convolutions: int
-    """Of weights and input that are both one bit."""
+    """Number of those whose weights and input are both one bit."""
     folded_scales: int
     """Filters whose scale is part of a batch norm or of a threshold."""
 

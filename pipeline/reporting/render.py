@@ -41,6 +41,7 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
         "published": published,
         "notes": SOURCES / "notes.csv",
         "ledger": SOURCES / "fidelity.csv",
+        "measurements": ROOT / "benchmarks" / "results",
     }
     with _replacing(out) as staged:
         _draw("report.py", parameters, _stage(params), staged, out)

@@ -111,6 +111,7 @@ class Manifest(BaseModel, extra="allow"):
     source: str
     origin: dict[str, Any]
     classes: list[str]
+    channels: Count
     image_size: Count
     counts: dict[Literal["train", "validation", "test"], list[Count]]
     checksums: dict[str, str]

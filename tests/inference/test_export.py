@@ -25,7 +25,7 @@ from pipeline.inference.manifest import (
 )
 from pipeline.models.saved import load_trained
 from pipeline.params import load_params
-from tests.conftest import run_stage
+from tests.conftest import ROOT, run_stage
 from tests.inference.conftest import save_network
 from tests.inference.test_graph import in_torch
 from tests.models.test_binary import binarization
@@ -177,6 +177,26 @@ def test_a_network_of_other_images(write_params, tiny_digits, tmp_path) -> None:
     with pytest.raises(UserError, match=message):
         export(model, tiny_digits, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stage", ["export", "predict"])
+def test_a_command_without_openvino_ends_in_one_line(exported, model, tiny_digits, stage) -> None:
+    arguments = {
+        "export": ["--data", tiny_digits, "--model", model, "--out", exported.with_name("other")],
+        "predict": ["--model", exported, exported / "image.png"],
+    }[stage]
+    code = (
+        "import sys; sys.modules['openvino'] = None; import runpy; "
+        "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code, f"stages.{stage}", *map(str, arguments)]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: openvino cannot be imported ")
+    assert done.stderr.count("\n") == 1
+    assert not exported.with_name("other").exists()
 
 
 def test_without_openvino(exported, monkeypatch) -> None:
