@@ -16,7 +16,7 @@ redraw = "dvc repro tables/study-variants/dvc.yaml:report"
 # %%
 from pathlib import Path
 
-from pipeline.reporting import caveats, context, effect_tables, effects
+from pipeline.reporting import caveats, choices, context, effect_tables, effects
 from pipeline.reporting.figures import effects as figures
 from pipeline.reporting.figures import style
 from pipeline.reporting.page import Page
@@ -35,7 +35,7 @@ page.title(f"What the parameters of BD-BNN do on {context.data_name(study.table,
 page.text(context.data_size(study.table))
 for each in every:
     page.banner(caveats.debug_banner(each))
-page.bullets("What came out:", effects.answers(study))
+page.bullets("What came out:", [*effects.answers(study), *choices.choices(study)])
 page.bullets("Before you quote these numbers:", effects.remarks(study, known_files))
 
 # %% [markdown]
@@ -117,21 +117,40 @@ for question in weights:
 # was released for the form "released"; its right size for the others is open.
 
 # %%
-choices = [asked[name] for name in ("form", "sign-gradient") if name in asked]
-if choices:
+kinds = [asked[name] for name in ("form", "sign-gradient") if name in asked]
+if kinds:
     page.figure(
         "choices",
-        figures.top1_by_value(study, choices, together=True),
+        figures.top1_by_value(study, kinds, together=True),
         "Top-1 with each form of WDM, and with each gradient that stands for that of the sign.",
         alt="Dots with intervals: top-1 with each form of WDM and with each gradient of the sign",
-        data=f"tables/top1-{choices[0].name}.csv",
+        data=f"tables/top1-{kinds[0].name}.csv",
     )
-for question in choices:
+for question in kinds:
     page.table(
         f"top1-{question.name}",
         effect_tables.top1_table(study, question),
         f"Top-1, and the differences to the default in points: {question.parameter}.",
     )
+
+# %% [markdown]
+# ## Form of the full-precision network
+# The whole chain is trained anew: the full-precision teacher has the block or the nonlinearity, the
+# fine-tuned teacher starts from it, and the student learns from that one. The student itself keeps
+# its form. The form is chosen on the validation images, and test top-1, which has no part in the
+# choice, stands beside it. Validation top-1 is that of the best epoch, which each training chooses
+# on the same images. Its intervals are Student's over the seeds, and its differences are paired by
+# seed. No interval of this section is corrected for the number of differences.
+
+# %%
+for name in ("block", "activation"):
+    if name in asked:
+        question = asked[name]
+        page.table(
+            f"validation-{name}",
+            effect_tables.choice_table(study, question),
+            f"Top-1 on validation, which decides, and on test: {question.parameter}.",
+        )
 
 # %% [markdown]
 # ## Files

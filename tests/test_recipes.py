@@ -246,7 +246,7 @@ def test_a_variant_is_trained_with_its_own_params_and_the_data_of_the_table():
 
 def test_every_variant_is_allowed_and_is_the_default_of_nothing(tmp_path):
     cells = variants()
-    listed = [*cells["retaught"], *cells["taught"]]
+    listed = [*cells["retaught"], *cells["rebuilt"], *cells["taught"]]
     assert set(cells["binary"]) <= set(cells["taught"])
     assert len(set(listed)) == len(listed)
     for variant in listed:
@@ -256,13 +256,20 @@ def test_every_variant_is_allowed_and_is_the_default_of_nothing(tmp_path):
 def test_the_teacher_is_trained_anew_for_what_takes_part_in_its_training():
     for name, module, stage in stages_of(VARIANTS):
         variant = name.partition("@")[2].rpartition("-")[0]
+        own = f"study-variants/{variant}"
+        rebuilt = variant.startswith("network.")
+        retaught = variant.startswith("kurtosis.")
+        if module == "teacher":
+            assert rebuilt, name
         if module == "finetune":
-            assert variant.startswith("kurtosis."), name
-            assert "-full-precision-" in stage.cmd, name
+            assert rebuilt or retaught, name
+            start = re.search(r"--teacher models/(\S+)/resnet20-full-precision-", stage.cmd)[1]
+            assert start == (own if rebuilt else "study"), name
         if module == "binarize":
             teacher = re.search(r"--teacher models/(\S+)/", stage.cmd)[1]
-            anew = variant.startswith("kurtosis.")
-            assert teacher == (f"study-variants/{variant}" if anew else "study"), name
+            assert teacher == (own if rebuilt or retaught else "study"), name
+        if module == "evaluate" and rebuilt:
+            assert set(re.findall(r"models/(\S+)/", stage.cmd)) == {own}, name
 
 
 def test_every_question_of_the_study_has_variants_and_the_rows_it_compares():
@@ -271,6 +278,6 @@ def test_every_question_of_the_study_has_variants_and_the_rows_it_compares():
         if module == "evaluate":
             key = name.partition("@")[2].partition("=")[0]
             trained.setdefault(key, set()).add(
-                re.search(r"--model \S+-([a-z]+)-\d+ ", stage.cmd)[1]
+                re.search(r"--model \S+/resnet20-([a-z-]+)-\d+ ", stage.cmd)[1]
             )
     assert trained == {question.key: set(question.rows) for question in QUESTIONS}

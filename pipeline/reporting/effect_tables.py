@@ -2,19 +2,20 @@
 
 import pandas as pd
 
+from pipeline.reporting.choices import candidates
 from pipeline.reporting.comparisons import Estimate
-from pipeline.reporting.effects import Interval, Statistic, mode_interval, points, role
+from pipeline.reporting.effects import Interval, Point, Statistic, mode_interval, points, role
 from pipeline.reporting.estimates import in_words
 from pipeline.reporting.statistics import NONE, number
 from pipeline.reporting.tables import Table
 from pipeline.reporting.variants import Question, Study
 
-STATISTICS: dict[Statistic, tuple[str, float, int]] = {
-    "kurtosis": ("Kurtosis", 1, 2),
-    "valley_depth": ("Depth of the valley", 1, 2),
-    "two_modes": ("Layers with two modes, %", 100, 0),
+STATISTICS: dict[Statistic, tuple[str, float, str]] = {
+    "kurtosis": ("Kurtosis", 1, ".2f"),
+    "valley_depth": ("Depth of the valley", 1, ".2f"),
+    "two_modes": ("Layers with two modes, %", 100, ".0f"),
 }
-"""Heading, factor, digits."""
+"""Heading, factor, format."""
 
 
 def top1_table(study: Study, question: Question) -> Table:
@@ -80,14 +81,51 @@ def modes_table(study: Study, question: Question) -> Table:
             shown.append(
                 {"Network": role(row), "Value": level.label, "Seeds": str(len(cells))}
                 | {
-                    heading: _with_interval(found[name], factor, digits)
-                    for name, (heading, factor, digits) in STATISTICS.items()
+                    heading: _with_interval(found[name], factor, style)
+                    for name, (heading, factor, style) in STATISTICS.items()
                 }
             )
     return Table(pd.DataFrame(data), pd.DataFrame(shown))
 
 
-def _numbers(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+def choice_table(study: Study, question: Question) -> Table:
+    """Top-1 in percent on validation and on test, and the differences to the default in points.
+
+    The intervals of validation are Student's over the seeds, and those of test are bootstraps; each
+    is that of its difference alone.
+    """
+    data, shown = [], []
+    pairs = zip(candidates(study, question), points(study, question), strict=True)
+    for candidate, point in pairs:
+        difference = point.compared.estimate if point.compared else None
+        data.append(
+            {
+                "parameter": question.key,
+                "value": point.level.label,
+                "row": point.row,
+                "default": point.level.default,
+                "seeds": point.top1.seeds,
+                **_numbers("validation_top1", candidate.top1),
+                **_numbers("validation_difference", candidate.difference),
+                **_numbers("top1", point.top1),
+                **_numbers("difference", difference),
+            }
+        )
+        shown.append(
+            {
+                "Network": role(point.row),
+                "Value": point.level.label,
+                "Seeds": str(point.top1.seeds),
+                "Validation top-1, %": _with_interval(candidate.top1, 100, ".2f"),
+                "Minus the default, on validation": _difference(point, candidate.difference),
+                "Test top-1, %": _with_interval(point.top1, 100, ".2f"),
+                "Minus the default, on test": _difference(point, difference),
+            }
+        )
+    return Table(pd.DataFrame(data), pd.DataFrame(shown))
+
+
+def _numbers(name: str, estimate: Estimate | Interval | None) -> dict[str, float | None]:
     """Mean and ends in percent."""
     return {
         f"{name}_{end}": 100 * getattr(estimate, end) if estimate else None
@@ -95,10 +133,18 @@ def _numbers(name: str, estimate: Estimate | None) -> dict[str, float | None]:
     }
 
 
+def _difference(point: Point, difference: Estimate | Interval | None) -> str:
+    if point.level.default:
+        return "the default"
+    return _with_interval(difference, 100, "+z.2f") if difference else NONE
+
+
 def _signed(estimate: Estimate | None) -> str:
     return f"{100 * estimate.low:+z.2f} to {100 * estimate.high:+z.2f}" if estimate else NONE
 
 
-def _with_interval(interval: Interval, factor: float, digits: int) -> str:
-    mean, low, high = (f"{factor * each:.{digits}f}" for each in interval)
+def _with_interval(interval: Estimate | Interval, factor: float, style: str) -> str:
+    mean, low, high = (
+        format(factor * each, style) for each in (interval.mean, interval.low, interval.high)
+    )
     return mean if interval.low == interval.high else f"{mean} ({low} to {high})"

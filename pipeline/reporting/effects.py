@@ -13,7 +13,7 @@ from pipeline.reporting.caveats import about_data
 from pipeline.reporting.comparisons import Compared, Estimate, compare_family
 from pipeline.reporting.estimates import DRAWS_SEED, in_words, top1
 from pipeline.reporting.results import Cell, Results
-from pipeline.reporting.rows import BINARY, COMPLETE, TUNED
+from pipeline.reporting.rows import BINARY, COMPLETE, REAL, TUNED
 from pipeline.reporting.sources import FileNote
 from pipeline.reporting.statistics import CONFIDENCE, Summary, summarize
 from pipeline.reporting.variants import Level, Question, Study
@@ -26,6 +26,7 @@ POSSIBLE: dict[Statistic, tuple[float, float]] = {
     "kurtosis": (1, inf),
 }
 ROLES = {
+    REAL: "full-precision teacher",
     TUNED: "fine-tuned teacher",
     COMPLETE: "student of the complete method",
     BINARY: "student of binary alone",
@@ -94,13 +95,17 @@ class Interval(NamedTuple):
 
 
 def mode_interval(cells: Sequence[Cell], statistic: Statistic) -> Interval:
-    """Mean of `of_layers` over the seeds with Student's interval, cut to what is possible.
+    """Mean of `of_layers` over the seeds, see `seed_interval`."""
+    return seed_interval(of_layers(cells, statistic), *POSSIBLE[statistic])
+
+
+def seed_interval(values: Sequence[float], least: float, greatest: float) -> Interval:
+    """Mean over the seeds with Student's interval, cut to what is possible.
 
     One seed has no interval, and neither have seeds that all agree.
     """
-    summary = summarize(of_layers(cells, statistic))
+    summary = summarize(values)
     assert summary is not None
-    least, greatest = POSSIBLE[statistic]
     width = summary.half_width or 0.0
     return Interval(
         summary.mean, max(summary.mean - width, least), min(summary.mean + width, greatest)
@@ -136,9 +141,14 @@ def valley_trend(study: Study, question: Question, row: str) -> Summary | None:
 
 
 def answers(study: Study) -> list[str]:
-    """A sentence for each question and row: it depends, it does not, or it is undecided."""
+    """A sentence for each question and row: it depends, it does not, or it is undecided.
+
+    What validation decides has its sentences in `choices`.
+    """
     found = []
     for question in study.levels:
+        if question.by_validation:
+            continue
         if question.name == "target":
             found += [_valley(study, question, row) for row in question.rows]
         every = points(study, question)

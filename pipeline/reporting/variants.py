@@ -7,7 +7,7 @@ from typing import Literal
 
 from pipeline.errors import UserError
 from pipeline.reporting.results import Cell, Results, load_results
-from pipeline.reporting.rows import BINARY, COMPLETE, CONTROL, TUNED
+from pipeline.reporting.rows import BINARY, COMPLETE, CONTROL, REAL, TUNED
 from pipeline.variants import parse_setting
 
 Scale = Literal["linear", "log", "names"]
@@ -33,6 +33,8 @@ class Question:
     """Those whose trainings the parameter takes part in."""
     scale: Scale
     without: tuple[Without, ...] = ()
+    by_validation: bool = False
+    """The question is which value to choose, which no test image may decide."""
 
 
 NO_KURTOSIS = {TUNED: CONTROL, COMPLETE: "binary-mimicking"}
@@ -70,6 +72,22 @@ QUESTIONS = (
         "the gradient of the sign",
         (BINARY, COMPLETE),
         "names",
+    ),
+    Question(
+        "block",
+        "network.full_precision_block",
+        "the block of the full-precision network",
+        (REAL, TUNED, COMPLETE),
+        "names",
+        by_validation=True,
+    ),
+    Question(
+        "activation",
+        "network.full_precision_activation",
+        "the nonlinearity of the full-precision network",
+        (REAL, TUNED, COMPLETE),
+        "names",
+        by_validation=True,
     ),
 )
 

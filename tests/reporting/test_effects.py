@@ -69,8 +69,10 @@ def test_levels_are_in_order_with_the_missing_loss_last(study: Study) -> None:
     assert _labels(study, "mimicking-weight") == ["200", "2000"]
     assert _labels(study, "form") == ["quantile", "released"]
     assert _labels(study, "sign-gradient") == ["ede", "clipped"]
+    assert _labels(study, "block") == ["plain", "bireal"]
+    assert _labels(study, "activation") == ["relu", "hardtanh"]
     defaults = [each.label for levels in study.levels.values() for each in levels if each.default]
-    assert defaults == ["1.8", "1", "200", "quantile", "ede"]
+    assert defaults == ["1.8", "1", "200", "quantile", "ede", "plain", "relu"]
 
 
 def test_a_missing_loss_is_the_row_of_the_table_without_it(study: Study) -> None:
@@ -288,6 +290,7 @@ def test_the_page_is_a_report_of_the_site(folders: tuple[Path, Path], tmp_path: 
     links = set(re.findall(r'href="((?:tables|figures)/[^"]+)"', html))
     assert links == {str(p.relative_to(out)) for p in out.glob("*/*")}
     assert "does depend on the weight beta of WDM" in html
+    assert "which is the default, is undecided: hardtanh minus relu is " in html
     assert "redraw: <code>dvc repro tables/study-variants/dvc.yaml:report</code>" in html
     assert str(tmp_path) not in (out / "report.ipynb").read_text()
     assert len(pd.read_csv(out / "tables/top1-sign-gradient.csv")) == 4

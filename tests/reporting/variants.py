@@ -6,7 +6,15 @@ from pathlib import Path
 from pipeline.variants import parse_setting
 from tests.reporting.synthetic import PARAMS, edit_json, write_results
 
-ROWS = ("fine-tuned", "kurtosis", "binary", "binary-mimicking", "complete-untuned", "complete")
+ROWS = (
+    "full-precision",
+    "fine-tuned",
+    "kurtosis",
+    "binary",
+    "binary-mimicking",
+    "complete-untuned",
+    "complete",
+)
 VARIANTS = {
     "kurtosis.target=1.2": ("kurtosis", "complete"),
     "kurtosis.target=2.2": ("kurtosis", "complete"),
@@ -14,6 +22,8 @@ VARIANTS = {
     "mimicking.weight=2000.0": ("complete",),
     "mimicking.form=released": ("complete",),
     "binarization.sign_gradient=clipped": ("binary", "complete"),
+    "network.full_precision_block=bireal": ("full-precision", "kurtosis", "complete"),
+    "network.full_precision_activation=hardtanh": ("full-precision", "kurtosis", "complete"),
 }
 """Each with the rows that are trained for it."""
 
