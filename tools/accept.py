@@ -230,7 +230,6 @@ def start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[s
         **chain.environment,
         "PYTHONPATH": str(side),
         "BDBNN_REVISION": "short chain",
-        "BDBNN_WORKERS": "0",
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(side.with_name(f"{side.name}-dvc")),
     }

@@ -8,6 +8,7 @@ writes  what its stages write, and nothing of DVC's
 """
 
 import argparse
+import os
 import runpy
 import shlex
 import sys
@@ -25,6 +26,8 @@ def main() -> None:
     parser.add_argument("recipe", type=Path, help="dvc.yaml of the table")
     for module, arguments in stage_commands(parser.parse_args().recipe):
         sys.argv = [module, *arguments]
+        # Coverage sees the decoding of a training here, and the start of processes in an evaluation
+        os.environ["BDBNN_WORKERS"] = "" if module == "stages.evaluate" else "0"
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)
         except SystemExit as end:
