@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 
 from pipeline.errors import run
+from pipeline.inference.export import export
 from pipeline.inference.manifest import WEIGHTS
-from pipeline.inference.runtime import openvino
 
 
 def main() -> None:
@@ -24,9 +24,6 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder of the trained network")
     parser.add_argument("--out", type=Path, required=True, help="folder to write, replaced whole")
     arguments = parser.parse_args()
-    openvino()
-    from pipeline.inference.export import export  # noqa: PLC0415
-
     manifest = export(arguments.model, arguments.data, arguments.out)
     size = (arguments.out / WEIGHTS).stat().st_size
     print(

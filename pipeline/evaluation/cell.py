@@ -1,13 +1,13 @@
 """One cell of the table: a trained network judged on test, its weights and its cost."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import nn
 
 from pipeline.artifacts import check_writable, write_json, write_tensors
@@ -21,7 +21,6 @@ from pipeline.errors import UserError
 from pipeline.evaluation.accuracy import Score, score
 from pipeline.evaluation.blank_maps import BlankMaps, counted_blank_maps
 from pipeline.evaluation.cost import Cost, cost
-from pipeline.evaluation.deployed import deploy
 from pipeline.evaluation.feature_maps import feature_maps
 from pipeline.evaluation.outcomes import write_outcomes
 from pipeline.evaluation.weights import (
@@ -38,6 +37,33 @@ from pipeline.targets import layer_targets
 
 BATCH_SIZE = 256
 """Test images at a time; affects only the rounding of the mean loss."""
+
+
+def bootstrap_interval(
+    correct: int, images: int, *, resamples: int, confidence: float, seed: int
+) -> tuple[float, float]:
+    """Percentile bootstrap over images of the share `correct` / `images`.
+
+    A resample draws `images` images with replacement; each is a correct one with probability
+    correct / images, so their number is binomial and is drawn as such: the same distribution as
+    resampling the 0/1 outcomes, without the outcomes. The interval tells the uncertainty of a
+    finite test set, not that of training (see the spread over seeds), and is a single point
+    where all or no images are correct. [inferred]
+
+    Args:
+        correct: Images counted.
+        images: All that were counted.
+        resamples: Bootstrap draws.
+        confidence: Share of the draws inside the interval.
+        seed: What the draws depend on.
+
+    Returns:
+        Lower and upper bound, shares.
+    """
+    draws = np.random.default_rng(seed).binomial(images, correct / images, resamples) / images
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -58,9 +84,6 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
 
     This is the only place that looks at the test images. The best epoch, by validation, is
     measured in full; of the last epoch, top-1 alone. Nothing is written before all is computed.
-    The networks compute in float32, whatever they were trained in, and multiply with the scales of
-    1-bit weights behind the sums, as `deploy` says: what training rounds across the threshold of
-    the sign, a deployed 1-bit network does not.
 
     Args:
         params: Its sections evaluation and compute; what the network was trained with comes from
@@ -128,7 +151,6 @@ def _measure(
     architecture = description.architecture
     binary = architecture.binarization is not None
     execution = configure(params.compute, select_device(), binary=binary)
-    execution = replace(execution, autocast=None)
     reference = _load_reference(places, model, architecture)
     images = open_prepared(places.data)
     manifest = images.manifest
@@ -139,8 +161,6 @@ def _measure(
     maps = _feature_maps(model, images, params.evaluation.feature_map_image)
     batches = _batches(images, execution)
     last_model, _ = load_trained(places.model, "last")
-    for each in (model, last_model):
-        deploy(each)
     alone, classes = World(rank=0, size=1), architecture.classes
     with counted_blank_maps(model) as blank_maps:
         best = score(execution.place(model), batches, execution, alone, classes)
@@ -151,15 +171,19 @@ def _measure(
 def _metrics(
     evaluation: Evaluation, description: Description, measured: _Measured
 ) -> dict[str, Any]:
-    """One number each, for DVC; the interval of top-1 is Wilson's, over the test images alone."""
+    """One number each, for DVC."""
     best = measured.best
-    interval = binomtest(best.correct, best.images).proportion_ci(
-        evaluation.confidence, method="wilson"
+    low, high = bootstrap_interval(
+        best.correct,
+        best.images,
+        resamples=evaluation.bootstrap_resamples,
+        confidence=evaluation.confidence,
+        seed=description.seed,
     )
     return {
         "top1": best.top1,
-        "top1_low": float(interval.low),
-        "top1_high": float(interval.high),
+        "top1_low": low,
+        "top1_high": high,
         "top5": best.top5,
         "loss": best.loss,
         "last_epoch_top1": measured.last.top1,

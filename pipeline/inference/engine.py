@@ -9,7 +9,6 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.inference.manifest import MODEL, Manifest, read_manifest
 from pipeline.inference.preparation import read_pixels
-from pipeline.inference.runtime import openvino
 
 BATCH = 32
 """Images that the engine is given at a time; any number of them is allowed."""
@@ -99,7 +98,14 @@ def load_export(folder: Path, *, threads: int = 0) -> ExportedNetwork:
             parts do not fit together, or there is no OpenVINO for this platform.
     """
     manifest = read_manifest(folder)
-    engine = openvino().Core()
+    try:
+        import openvino as ov  # noqa: PLC0415
+    except ImportError as error:
+        raise UserError(
+            f"openvino cannot be imported ({error}): pip install openvino; it has packages for "
+            "Linux, Windows and macOS"
+        ) from error
+    engine = ov.Core()
     if "CPU" not in engine.available_devices:
         raise UserError("openvino has no CPU plugin on this platform")
     try:

@@ -6,11 +6,6 @@ from its name. To add a layer or a call: a function that translates it, marked b
 Where weights and input of a convolution are both one bit, it becomes `BinaryConvolution`, which the
 CPU plugin computes by XNOR and popcount. Its scale moves into the batch norm behind it. A batch
 norm, shift or hardtanh that feeds nothing but a sign becomes the threshold of that sign.
-
-The outputs of all layers equal those of `pipeline.evaluation.deployed` to the bit, with one
-exception: libraries choose the order in which a real 1x1 convolution adds up by the size of its
-input, and torch also by that of the batch. Where such a convolution precedes a sign, in the skips
-of the networks for ImageNet, a number next to a threshold may fall on the other side of it.
 """
 
 import operator
@@ -55,7 +50,7 @@ class Translated:
 
     model: ov.Model
     binary_convolutions: int
-    """Number of those whose weights and input are both one bit."""
+    """Of weights and input that are both one bit."""
     folded_scales: int
     """Filters whose scale is part of a batch norm or of a threshold."""
 
@@ -204,10 +199,10 @@ class _Translator:
             offset = layer.shift.detach().double().numpy()
             node = node.all_input_nodes[0]
         value = self._values[node]
-        threshold, falling = _thresholds(factor, offset)
         if value.scale is not None:
-            threshold = _before_scale(threshold, value.scale)
+            factor = factor * value.scale
             self._fold(value.scale)
+        threshold, falling = _thresholds(factor, offset)
         limit = _per_channel(threshold[:1] if (threshold == threshold[0]).all() else threshold)
         zero, one = (_per_channel(np.array([bit])) for bit in (0, 1))
         return ops.fake_quantize(value.node, limit, limit, zero, one, levels=2), falling
@@ -247,30 +242,6 @@ def _thresholds(factor: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.
     threshold = np.where(subnormal, -SMALLEST, np.clip(threshold, -LARGEST, LARGEST))
     constant = np.where(offset >= 0, -LARGEST, LARGEST)
     return np.where(factor == 0, constant, threshold).astype(np.float32), falling
-
-
-def _before_scale(threshold: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Thresholds of x that tell when scale x, rounded to float32, is above `threshold`.
-
-    The quotient is at most two numbers away from the largest x that is not above.
-
-    Args:
-        threshold: float32 (channels,), up to `LARGEST` in magnitude.
-        scale: float32 (channels,), not negative.
-
-    Returns:
-        float32 (channels,), up to `LARGEST` in magnitude.
-    """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        quotient = np.nan_to_num(threshold / scale, nan=float(LARGEST))  # 0 / 0: never above
-    candidates = [np.clip(quotient, -LARGEST, LARGEST)]
-    for direction in (-np.inf, np.inf):
-        near = candidates[0]
-        for _ in range(2):
-            near = np.nextafter(near, np.float32(direction))
-            candidates.append(near)
-    below = [np.where(x * scale <= threshold, x, -LARGEST) for x in candidates]
-    return np.clip(np.max(below, axis=0), -LARGEST, LARGEST)
 
 
 def _one_bit(positive: np.ndarray) -> ov.Node:
@@ -462,8 +433,7 @@ def _max_pool(
 
 @_translates(F.avg_pool2d)
 def _average_pool(x: Value, kernel_size: int, *, ceil_mode: bool = False) -> Value:
-    sizes = x.node.get_output_shape(0)[2:]
-    kernel = [min(size, kernel_size) for size in sizes]  # the engine refuses to reach beyond them
+    kernel = _pair(kernel_size)
     node = opset14.avg_pool(
         _scaled(x),
         kernel,

@@ -24,7 +24,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     version: int
-    """Number of this format."""
+    """Of this format."""
     architecture: dict[str, Any]
     """See `pipeline.models.architecture.Architecture`."""
     row: str
@@ -36,7 +36,7 @@ class Manifest(BaseModel):
     data: dict[str, Any]
     """Section `data` of the params it was trained with."""
     origin: dict[str, Any]
-    """Where the images came from: package and version, or names of files with their SHA-256."""
+    """Of the images: package and version, or names of files with their SHA-256."""
     classes: tuple[str, ...]
     """In the order of the logits."""
     channels: int
@@ -45,11 +45,11 @@ class Manifest(BaseModel):
     resize: int | None
     """Shorter side in pixels before the central crop; None: `fit` brings an image to size."""
     mean: tuple[float, ...]
-    """Mean of each channel, pixel values scaled to [0, 1]; the model subtracts it."""
+    """Of each channel, pixel values scaled to [0, 1]; the model subtracts it."""
     std: tuple[float, ...]
-    """Standard deviation of each channel, likewise; the model divides by it."""
+    """Likewise, the standard deviation; the model divides by it."""
     binary_convolutions: int
-    """Number of those whose weights and input are both one bit."""
+    """Of weights and input that are both one bit."""
     counted_bits: int
     """See `pipeline.evaluation.cost.storage_bits`; less 32 for each scale that is folded."""
     files: dict[str, str]
