@@ -70,6 +70,10 @@ def test_a_changed_figure(exported, results) -> None:
     result = check(exported, results)
     assert result.returncode == 1
     assert f"FAILED: {path}: top1 is 0.99, the export has 0." in result.stdout
+    write_json(path, [])
+    result = check(exported, results)
+    assert result.returncode == 1
+    assert f"FAILED: {path}: top1 is None, the export has 0." in result.stdout
 
 
 def test_without_outcomes(exported, results) -> None:
