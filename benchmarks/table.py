@@ -77,8 +77,7 @@ def _epoch(result: dict[str, Any]) -> str:
                     f"{network}, {row}",
                     loop,
                     _spread(rate["per_second"], "{:,.0f}"),
-                    _spread(ratio["wall"], "{:.2f}") if ratio else "1",
-                    _spread(ratio["cpu"], "{:.2f}") if ratio else "1",
+                    *_ratio(ratio, "{:.2f}"),
                     f"{alone['warm_up_seconds']:.0f} s" if row == "complete" else "",
                     f"{alone['peak_memory_mib']:,} MiB" if row == "complete" else "",
                 ]
@@ -127,8 +126,7 @@ def _input(result: dict[str, Any]) -> str:
             name,
             _spread(rate["per_second"], "{:,.0f}"),
             f"{1e3 * rate['cpu_milliseconds']:.1f}",
-            _spread(ratio["wall"], "{:.1f}") if ratio else "1",
-            _spread(ratio["cpu"], "{:.1f}") if ratio else "1",
+            *_ratio(ratio, "{:.1f}"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -191,11 +189,15 @@ def _inference(result: dict[str, Any]) -> str:
                     _spread(times["milliseconds"], "{:,.4g}"),
                     _spread(times["images_per_second"], "{:,.0f}"),
                     f"{times['cpu_milliseconds']['median']:,.4g}",
-                    _spread(ratio["wall"], "{:.1f}") if ratio else "1",
-                    _spread(ratio["cpu"], "{:.1f}") if ratio else "1",
+                    *_ratio(ratio, "{:.1f}"),
                 ]
                 lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _ratio(ratio: dict[str, dict[str, float]] | None, form: str) -> list[str]:
+    """Two cells, of wall and of CPU time; that which the others are compared with has none."""
+    return [_spread(ratio[time], form) if ratio else "1" for time in ("wall", "cpu")]
 
 
 def _spread(values: dict[str, float], form: str) -> str:
