@@ -16,6 +16,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,8 @@ from pipeline.errors import UserError, run
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCEPTED = Path("results/accepted.csv")
+WRITTEN = ("data", "models", "results", "exports")
+"""Folders that the stages write to."""
 UNTRACKED_OUTPUTS = ("provenance", "timing")
 """Folders below results/<table>/ that differ from run to run."""
 CHECKED = re.compile(r"(pipeline/(?!reporting/)|stages/(?!report\.py)).*\.py")
@@ -170,11 +173,11 @@ def _copy_commit(base: str, side: Path) -> None:
     side.mkdir()
     archive = subprocess.run(["git", "archive", base], check=True, capture_output=True).stdout
     subprocess.run(["tar", "-x", "-C", str(side)], input=archive, check=True)
-    subprocess.run(["git", "init", "--quiet", str(side)], check=True)
+    _begin(side)
 
 
 def copy_tree(side: Path) -> None:
-    """Copy the working tree as Git would take it, into a folder that becomes a repository."""
+    """Copy the working tree as Git would take it, but for results, into a repository of its own."""
     side.mkdir()
     listed = _git("ls-files", "--cached", "--others", "--exclude-standard", "-z")
     present = [name for name in listed.split("\0") if name and os.path.lexists(name)]
@@ -183,6 +186,13 @@ def copy_tree(side: Path) -> None:
         input="\0".join(present), text=True, check=True,
     )  # fmt: skip
     subprocess.run(["tar", "-x", "-C", str(side), "-f", f"{side}.tar"], check=True)
+    _begin(side)
+
+
+def _begin(side: Path) -> None:
+    """Make a copy a repository without what was written before, which is no output of a chain."""
+    for written in WRITTEN:
+        shutil.rmtree(side / written, ignore_errors=True)
     subprocess.run(["git", "init", "--quiet", str(side)], check=True)
 
 
@@ -243,7 +253,7 @@ def _outputs(side: Path) -> dict[str, str]:
     """SHA-256 of each file that the stages wrote."""
     files = [
         path
-        for place in ("data", "models", "results", "exports")
+        for place in WRITTEN
         for path in (side / place).glob("*/**/*")
         if path.is_file() and not set(UNTRACKED_OUTPUTS) & set(path.parts)
     ]
