@@ -184,6 +184,16 @@ def reading(path: Path, kind: str, *malformed: type[Exception]) -> Iterator[None
         raise UserError(f"{path}: is not {kind} ({reason})") from error
 
 
+def read_text(path: Path) -> str:
+    """Read UTF-8.
+
+    Raises:
+        UserError: the file is missing, unreadable or no UTF-8.
+    """
+    with reading(path, "UTF-8 text", UnicodeDecodeError):
+        return path.read_bytes().decode()
+
+
 def read_json(path: Path) -> Any:
     """Read JSON as `write_json` writes it: numbers are finite, and no key is given twice.
 
@@ -191,12 +201,13 @@ def read_json(path: Path) -> Any:
         UserError: the file is missing, unreadable or malformed, also by its depth.
     """
     with reading(path, "valid JSON", ValueError, RecursionError):
-        return json.loads(
-            path.read_bytes().decode(),
-            parse_constant=_finite,
-            parse_float=_finite,
-            object_pairs_hook=_unique,
+        text = path.read_bytes().decode()
+        content = json.loads(
+            text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_unique
         )
+        if "\\u" in text:  # half of a surrogate pair is no character, and cannot be written
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
 
 
 def _finite(text: str) -> float:

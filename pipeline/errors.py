@@ -1,5 +1,7 @@
 """A user's mistake, told in one line."""
 
+import contextlib
+import errno
 import json
 import os
 import signal
@@ -19,15 +21,24 @@ class UserError(Exception):
 def run(main: Callable[[], None]) -> None:
     """Run a command; a UserError ends it with one line on stderr and exit code 1.
 
-    So does a lack of memory. Ctrl-C ends it with one line too, and by its signal, so that a shell's
-    loop ends as well.
+    So does a lack of memory, and an output that nobody reads or that has no room. Ctrl-C ends it
+    with one line too, and by its signal, so that a shell's loop ends as well.
     """
     if signal.getsignal(signal.SIGINT) is end_interrupted:  # from now on there is work to clean up
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
-    except (UserError, MemoryError) as error:
-        reason = str(error) if isinstance(error, UserError) else f"out of memory ({error})"
+        sys.stdout.flush()
+    except (UserError, MemoryError, OSError) as error:
+        if isinstance(error, UserError):
+            reason = str(error)
+        elif isinstance(error, MemoryError):
+            reason = f"out of memory ({error})"
+        elif error.errno in (errno.EPIPE, errno.ENOSPC) and error.filename is None:
+            reason = f"the output could not be written: {error.strerror}"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes it once more at exit
+        else:
+            raise
         line = one_line(f"error: {reason}")
         _tell_torchrun(line)
         sys.stderr.write(f"{line}\n")  # at once: processes of one launcher share stderr
@@ -62,4 +73,5 @@ def _tell_torchrun(line: str) -> None:
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path:
         message = {"message": line, "extraInfo": {"timestamp": str(int(time.time()))}}
-        Path(path).write_text(json.dumps({"message": message}))
+        with contextlib.suppress(OSError):  # the line is on stderr anyway
+            Path(path).write_text(json.dumps({"message": message}))

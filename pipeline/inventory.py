@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
+from pydantic import TypeAdapter
 
 from pipeline.artifacts import sha256, write_text
 from pipeline.errors import UserError
+
+_MEMORY = TypeAdapter(dict[str, tuple[int, int, int, str]])
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,10 @@ def take_inventory(folder: Path, source: str, memory: Path) -> Inventory:
 def _remembered(memory: Path) -> dict[str, list]:
     """Size, two times and SHA-256 of each file; nothing if it was never or badly written."""
     try:
-        return json.loads(memory.read_text())
-    except (OSError, ValueError):
+        entries = _MEMORY.validate_python(json.loads(memory.read_text()))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return {name: list(entry) for name, entry in entries.items()}
 
 
 def _files(folder: Path, source: str) -> Iterator[tuple[str, list[int]]]:

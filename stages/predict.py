@@ -1,12 +1,13 @@
 """Name what images show, by an exported network: classes with probabilities.
 
-Prints one line for each image on stdout, as --format says, and one for each file that is no image
-on stderr; if there was such a file, the exit code is 1. Folders are searched for images, with all
-folders in them.
+Prints one line for each image on stdout, as --format says, and one on stderr for each file that is
+no image and each folder that holds none; if there was such a one, the exit code is 1. Folders are
+searched for images, with all folders in them.
 """
 
 import argparse
 import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.errors import UserError, run
+from pipeline.errors import UserError, one_line, run
 from pipeline.inference.engine import BATCH, ExportedNetwork, load_export, softmax
 from pipeline.inference.preparation import read_pixels
 
@@ -40,12 +41,14 @@ def main() -> None:
     )
     parser.add_argument("images", type=Path, nargs="+", help="files or folders")
     arguments = parser.parse_args()
+    assert isinstance(sys.stdout, io.TextIOWrapper)
+    sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be UTF-8
     network = load_export(arguments.model)
     classes = network.manifest.classes
     if arguments.format == "csv":
         _print_csv(["image", "class", *classes])
     bad: list[Path] = []
-    for path, probabilities in _predictions(network, _files(arguments.images), bad):
+    for path, probabilities in _predictions(network, _files(arguments.images, bad), bad):
         best = classes[probabilities.argmax()]
         if arguments.format == "csv":
             _print_csv([path, best, *(f"{share:.6f}" for share in probabilities)])
@@ -59,19 +62,19 @@ def main() -> None:
         else:
             order = np.argsort(-probabilities, kind="stable")[:SHOWN]
             likeliest = [f"{classes[index]} {probabilities[index]:.2%}" for index in order]
-            print(f"{path}: {', '.join(likeliest)}")
+            print(one_line(f"{path}: {', '.join(likeliest)}"))
     if bad:
         sys.exit(1)
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def _files(paths: Iterable[Path], bad: list[Path]) -> Iterator[Path]:
     """The files named, and those of the folders named whose suffix is that of an image."""
     for path in paths:
         if path.is_dir():
             suffixes = Image.registered_extensions()
             found = sorted(each for each in path.rglob("*") if each.suffix.lower() in suffixes)
             if not found:
-                print(f"error: {path}: holds no image", file=sys.stderr)
+                _tell(f"{path}: holds no image", path, bad)
             yield from found
         else:
             yield path
@@ -87,11 +90,15 @@ def _predictions(
             try:
                 images[path] = read_pixels(path, network.manifest)
             except UserError as error:
-                print(f"error: {error}", file=sys.stderr)
-                bad.append(path)
+                _tell(str(error), path, bad)
         if images:
             probabilities = softmax(network.logits(np.stack(list(images.values()))))
             yield from zip(images, probabilities, strict=True)
+
+
+def _tell(reason: str, path: Path, bad: list[Path]) -> None:
+    print(one_line(f"error: {reason}"), file=sys.stderr)
+    bad.append(path)
 
 
 def _print_csv(cells: Sequence[object]) -> None:

@@ -244,6 +244,7 @@ def test_tensors_of_any_type_and_layout_in_the_same_bytes(tmp_path):
         (read_json, "a.json", b'{"loss": 1e999}'),
         (read_json, "a.json", b'{"top1": 0.1, "top1": 0.9}'),
         (read_json, "a.json", "\ufeff{}".encode()),
+        (read_json, "a.json", b'["half of a pair: \\ud800"]'),
         (read_array, "a.npy", b"not numpy"),
         (read_array, "a.npy", header("{'descr': '|u1', 'fortran_order': False}")),
         (read_array, "a.npy", header("{'descr': '|u1', 'fortran_order': 0, 'shape': (1,)}")),

@@ -1,8 +1,10 @@
 """How a command ends that cannot go on."""
 
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,36 @@ def test_an_error_without_end_is_cut(capsys):
 def test_a_lack_of_memory_is_one_line(capsys):
     error = MemoryError("Unable to allocate 3.00 TiB for an array")
     assert ended(error, capsys) == f"error: out of memory ({error})\n"
+
+
+@pytest.mark.parametrize("printed", [1, 100_000], ids=["at the end", "meanwhile"])
+@pytest.mark.parametrize("output", ["full", "closed"])
+def test_an_output_that_cannot_be_written_is_one_line(output, printed):
+    if output == "full":
+        end = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, end = os.pipe()
+        os.close(reader)
+    program = f"from pipeline.errors import run; run(lambda: print('x' * {printed}))"
+    command = [sys.executable, "-c", program]
+    told = subprocess.run(
+        command, cwd=ROOT, stdout=end, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(end)
+    reason = "No space left on device" if output == "full" else "Broken pipe"
+    assert told.stderr == f"error: the output could not be written: {reason}\n"
+    assert told.returncode == 1
+
+
+def test_a_file_of_torchrun_that_cannot_be_written_hides_no_error(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "missing/error.json"))
+    assert ended(UserError("wrong"), capsys) == "error: wrong\n"
+
+
+def test_another_error_of_a_file_is_a_traceback():
+    """It is a fault of the program, which nobody would find without."""
+    with pytest.raises(FileNotFoundError):
+        run(lambda: Path("missing").read_text())
 
 
 def restore_ctrl_c():

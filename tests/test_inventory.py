@@ -73,10 +73,17 @@ def test_a_file_that_did_not_change_is_not_read_again(images, tmp_path):
     assert take_inventory(images, "folders", memory).sha256 == true
 
 
-def test_a_damaged_memory_costs_a_reading_and_nothing_else(images, tmp_path):
+@pytest.mark.parametrize("damage", ["cut", "[]", "[" * 100_000, "a number", "three numbers"])
+def test_a_damaged_memory_costs_a_reading_and_nothing_else(images, tmp_path, damage):
     memory = tmp_path / "memory.json"
     true = take_inventory(images, "folders", memory).sha256
-    memory.write_text(memory.read_text()[:100])
+    entries = json.loads(memory.read_text())
+    contents = {
+        "cut": memory.read_text()[:100],
+        "a number": json.dumps(dict.fromkeys(entries, 1)),
+        "three numbers": json.dumps({name: entry[:3] for name, entry in entries.items()}),
+    }
+    memory.write_text(contents.get(damage, damage))
     assert take_inventory(images, "folders", memory).sha256 == true
 
 

@@ -90,6 +90,16 @@ def test_a_missing_block_is_one_line():
         old("# A\n", "verdict")
 
 
+@pytest.mark.parametrize("content", [None, b"\xff"])
+def test_a_readme_that_is_missing_or_no_text_is_one_line(project, tmp_path, content):
+    root = shutil.copytree(project, tmp_path / "project")
+    (root / "README.md").unlink()
+    if content:
+        (root / "README.md").write_bytes(content)
+    with pytest.raises(UserError, match=r"README\.md: (no such file|is not UTF-8 text \()"):
+        readme_tool(root)
+
+
 def test_no_results_are_one_line(tmp_path):
     with pytest.raises(UserError, match=r"results: holds no results \(no <table>/"):
         readme_tool(tmp_path)

@@ -10,6 +10,8 @@ writes  what its stages write, and its dvc.lock
 
 import argparse
 import os
+import re
+import reprlib
 import signal
 import subprocess
 import sys
@@ -26,7 +28,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("table", help="digits, or the name of a folder in tables/")
-    parser.add_argument("--jobs", type=int, default=2, help="stages at a time (default: 2)")
+    parser.add_argument("--jobs", type=jobs, default=2, help="stages at a time (default: 2)")
     parser.add_argument("--only", nargs="*", default=[], help="these stages and what they need")
     arguments = parser.parse_args()
     recipes = {"digits": Path("dvc.yaml")}
@@ -40,6 +42,17 @@ def main() -> None:
         raise UserError(f"{len(failed)} of {len(needs)} stages failed: {', '.join(failed)}")
 
 
+def jobs(text: str) -> int:
+    """Read the option --jobs.
+
+    Raises:
+        argparse.ArgumentTypeError: it is no whole number from 1 to 999.
+    """
+    if not re.fullmatch("[1-9][0-9]{0,2}", text):
+        raise argparse.ArgumentTypeError(f"{reprlib.repr(text)} is no whole number from 1 to 999")
+    return int(text)
+
+
 def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:
     """Each stage of a recipe, and the stages, of any recipe, that must be done before it.
 
@@ -48,17 +61,20 @@ def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:
         only: names of stages, without the recipe; with these, only they and what they need.
 
     Raises:
-        UserError: the recipe has no stage of such a name.
+        UserError: the recipe has no stage of such a name, or DVC cannot read it.
     """
-    from dvc.repo import Repo  # noqa: PLC0415 -- takes a second, which --help need not wait for
+    # they take a second, which --help need not wait for
+    from dvc.exceptions import DvcException  # noqa: PLC0415
+    from dvc.repo import Repo  # noqa: PLC0415
 
-    with Repo() as repo:
-        graph = repo.index.graph
-        stages = repo.index.stages
-        needs = {each.addressing: {other.addressing for other in graph[each]} for each in stages}
-        own = [
-            stage.addressing for stage in stages if Path(stage.path).parent.samefile(recipe.parent)
-        ]
+    try:
+        with Repo() as repo:
+            graph = repo.index.graph
+            stages = repo.index.stages
+    except DvcException as error:
+        raise UserError(f"{recipe}: {' '.join(str(error).split())}") from error
+    needs = {each.addressing: {other.addressing for other in graph[each]} for each in stages}
+    own = [stage.addressing for stage in stages if Path(stage.path).parent.samefile(recipe.parent)]
     prefix = "" if recipe == Path("dvc.yaml") else f"{recipe}:"
     wanted: list[str] = [f"{prefix}{name}" for name in only] or own
     chosen: dict[str, set[str]] = {}

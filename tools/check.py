@@ -85,7 +85,8 @@ def _check(folder: Path, results: Path) -> str:
             f"{len(correct)} images ({named})"
         )
     figures = results / f"{folder.name}.json"
-    top1 = read_json(figures).get("top1")
+    content = read_json(figures)
+    top1 = content.get("top1") if isinstance(content, dict) else None
     if top1 != correct.mean():
         raise UserError(f"{figures}: top1 is {top1}, the export has {correct.mean()}")
     return f"top-1 {correct.mean():.4f}, {correct.sum()} of {correct.size} images, as committed"

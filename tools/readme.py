@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.artifacts import write_bytes, write_text
+from pipeline.artifacts import read_text, write_bytes, write_text
 from pipeline.errors import UserError, run
 from pipeline.reporting import overview
 from pipeline.reporting.figures.method import method
@@ -36,7 +36,7 @@ def main() -> None:
     root = arguments.root
     tables = overview.load_tables(root / "results")
     readme, picture = root / "README.md", root / "docs" / "method.png"
-    found, expected = readme.read_text(), blocks(root, tables)
+    found, expected = read_text(readme), blocks(root, tables)
     stale = [f"block {name} of {readme}" for name in expected if old(found, name) != expected[name]]
     drawn = draw(tables)
     if not picture.is_file() or picture.read_bytes() != drawn:

@@ -155,9 +155,12 @@ def image_column(path: Path, schema: pa.Schema) -> str:
 
 
 def known_column(path: Path, schema: pa.Schema, names: tuple[str, ...]) -> str:
-    """The first of `names` that a shard has; a UserError if it has none."""
+    """The first of `names` that a shard has; a UserError if it has none, or has it twice."""
     for name in names:
-        if name in schema.names:
+        count = schema.names.count(name)
+        if count > 1:
+            raise UserError(f"{path}: has {count} columns {name}")
+        if count:
             return name
     raise UserError(f"{path}: has no column {' or '.join(names)} (found {', '.join(schema.names)})")
 

@@ -110,6 +110,12 @@ def load_export(folder: Path, *, threads: int = 0) -> ExportedNetwork:
     wanted = (manifest.channels, manifest.image_size, manifest.image_size)
     if found != wanted:
         raise UserError(f"{folder / MODEL}: takes images {found}, {wanted} are in its manifest")
+    logits = model.output(0).partial_shape[1].get_length()
+    if logits != len(manifest.classes):
+        raise UserError(
+            f"{folder / MODEL}: has {logits} logits, {len(manifest.classes)} classes are in its "
+            "manifest"
+        )
     return ExportedNetwork(manifest, model, engine, threads)
 
 

@@ -3,9 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
 from pipeline.artifacts import read_json, sha256, write_json
 from pipeline.errors import UserError
@@ -39,10 +39,10 @@ class Manifest(BaseModel):
     """Where the images came from: package and version, or names of files with their SHA-256."""
     classes: tuple[str, ...]
     """In the order of the logits."""
-    channels: int
-    image_size: int
+    channels: PositiveInt
+    image_size: PositiveInt
     """Height and width in pixels."""
-    resize: int | None
+    resize: PositiveInt | None
     """Shorter side in pixels before the central crop; None: `fit` brings an image to size."""
     mean: tuple[float, ...]
     """Mean of each channel, pixel values scaled to [0, 1]; the model subtracts it."""
@@ -54,6 +54,12 @@ class Manifest(BaseModel):
     """See `pipeline.evaluation.cost.storage_bits`; less 32 for each scale that is folded."""
     files: dict[str, str]
     """SHA-256 of each file beside the manifest."""
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if not isinstance(self.architecture.get("network"), str):
+            raise ValueError("architecture names no network")
+        return self
 
     @property
     def name(self) -> str:
@@ -90,8 +96,8 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate_json(json.dumps(content))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {key}: {first['msg']}") from None
+        key = "".join(f"{part}: " for part in first["loc"])
+        raise UserError(f"{path}: {key}{first['msg']}") from None
     for name in (MODEL, WEIGHTS, README):
         _check_file(folder / name, manifest.files.get(name))
     return manifest

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.artifacts import reading
 from pipeline.data.images import fit, load_image
-from pipeline.errors import UserError
 from pipeline.inference.manifest import Manifest
 
 
@@ -25,10 +25,8 @@ def read_pixels(path: Path, manifest: Manifest) -> np.ndarray:
     Raises:
         UserError: the file cannot be read or decoded.
     """
-    try:
+    with reading(path, "an image"):
         content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: could not be read: {error.strerror}") from error
     image = load_image(str(path), content).convert("L" if manifest.channels == 1 else "RGB")
     size = manifest.image_size
     if manifest.resize is None:

@@ -15,7 +15,7 @@ import nbformat
 import pandas as pd
 from markupsafe import Markup
 
-from pipeline.artifacts import atomic_folder, write_csv, write_text
+from pipeline.artifacts import atomic_folder, read_text, write_csv, write_text
 from pipeline.errors import UserError
 from pipeline.reporting import notebook, overview
 from pipeline.reporting.context import FIDELITY
@@ -129,7 +129,7 @@ def build(root: Path, out: Path) -> None:
         copied = {SOURCES / "fidelity.csv"}
         for path in documents:
             document = Document(root, path)
-            body = document.render((root / path).read_text())
+            body = document.render(read_text(root / path))
             content = page(_title(root / path), body, document.sections, _links(pages, path))
             write_text(built / path.with_suffix(".html"), content)
             copied |= document.files
@@ -181,7 +181,7 @@ def _report(root: Path, built: Path, path: Path, links: Sequence[Link]) -> None:
     """The page of an executed notebook, beside copies of the files that it links to."""
     for part_of_it in ("tables", "figures"):
         shutil.copytree(root / path.parent / part_of_it, built / path.parent / part_of_it)
-    content = nbformat.reads((root / path).read_text(), as_version=4)
+    content = nbformat.reads(read_text(root / path), as_version=4)
     write_text(built / path.with_suffix(".html"), notebook.to_html(content, links))
 
 
@@ -202,7 +202,7 @@ def _picture(path: Path, alt: str) -> Markup:
 
 
 def _title(path: Path) -> str:
-    found = re.search(r"^# (.+)$", path.read_text(), re.MULTILINE)
+    found = re.search(r"^# (.+)$", read_text(path), re.MULTILINE)
     if found is None:
         raise UserError(f"{path}: has no title, a line that begins with '# '")
     return found[1]

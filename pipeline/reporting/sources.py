@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
+from pipeline.artifacts import reading
 from pipeline.errors import UserError
 
 EmptyIsNone = BeforeValidator(lambda text: text or None)
@@ -72,13 +73,9 @@ def read_lines(path: Path, kind: type[Line]) -> list[Line]:
         UserError: the file is missing or no CSV, or lacks a column or holds a value that is not
             allowed; the line is named.
     """
-    try:
-        reader = csv.DictReader(io.StringIO(path.read_text(), newline=""), strict=True)
-        lines = list(reader)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not valid CSV ({error})") from error
+    with reading(path, "valid CSV", csv.Error, UnicodeDecodeError):
+        content = path.read_bytes().decode()
+        lines = list(csv.DictReader(io.StringIO(content, newline=""), strict=True))
     found = []
     for number, line in enumerate(lines, start=1):
         try:

@@ -135,11 +135,15 @@ def test_a_damaged_page_is_named(write, load, data):
         ({"pixels": [0], "label": [0]}, r"has no column img or image \(found pixels, label\)$"),
         ({"img": [{"bytes": b"x"}], "y": [0]}, r"has no column label or labels or fine_label \(fo"),
         ({"img": pa.array([], IMAGE), "label": pa.array([], pa.int64())}, r"has no rows$"),
+        ([("img", [{"bytes": b"x"}]), ("img", [{"bytes": b"x"}]), ("label", [0])], r"has 2 colum"),
+        ([("img", [{"bytes": b"x"}]), ("label", [0]), ("label", [0])], r"has 2 columns label$"),
     ],
 )  # fmt: skip
 def test_a_shard_of_another_layout_is_named(write, load, tmp_path, columns, message):
     write("test-0.parquet", [0, 1])
-    pq.write_table(pa.table(columns), tmp_path / "train-0.parquet")
+    pairs = columns.items() if isinstance(columns, dict) else columns
+    table = pa.Table.from_arrays([pa.array(each) for _, each in pairs], [name for name, _ in pairs])
+    pq.write_table(table, tmp_path / "train-0.parquet")
     with pytest.raises(UserError, match=r"train-0.parquet: " + message):
         load()
 

@@ -72,6 +72,10 @@ def test_a_changed_figure(exported, results, check) -> None:
     result = check()
     assert result.code == 1
     assert f"FAILED: {path}: top1 is 0.99, the export has 0." in result.out
+    write_json(path, [])
+    result = check()
+    assert result.code == 1
+    assert f"FAILED: {path}: top1 is None, the export has 0." in result.out
 
 
 def test_without_outcomes(exported, results, check) -> None:

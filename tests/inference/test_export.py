@@ -157,6 +157,21 @@ def test_a_manifest_of_another_image_size(exported) -> None:
         load_export(exported)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": {}}, r"/export.json: Value error, architecture names no network$"),
+        ({"image_size": 0}, r"/export.json: image_size: Input should be greater than 0$"),
+        ({"resize": 0}, r"/export.json: resize: Input should be greater than 0$"),
+        ({"classes": ("one",)}, r"/model.xml: has 10 logits, 1 classes are in its manifest$"),
+    ],
+)
+def test_a_manifest_that_fits_its_checksum_but_nothing_else(exported, change, message) -> None:
+    write_manifest(exported, read_manifest(exported).model_copy(update=change))
+    with pytest.raises(UserError, match=message):
+        load_export(exported)
+
+
 def test_images_of_another_size(exported) -> None:
     network = load_export(exported)
     message = r"^resnet20-binary-1: images are uint8 \(1, 9, 9\), it takes uint8 \(1, 8, 8\)$"

@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from pipeline.data.crops import EvaluationCrop
 from pipeline.inference.engine import load_export, predict
 from pipeline.inference.manifest import read_manifest
 from pipeline.inference.preparation import read_pixels
-from tests.conftest import run_stage
+from tests.conftest import ROOT, run_stage
 
 ORIENTATION = 0x0112
 
@@ -82,8 +86,40 @@ def test_bad_files_are_told_and_the_rest_goes_on(exported, digits, tmp_path) -> 
         "error: bad.png: could not be decoded (none of the formats "
         "BMP, GIF, JPEG, JPEG2000, PNG, PPM, TIFF, WEBP)",
         "error: empty: holds no image",
-        "error: missing.png: could not be read: No such file or directory",
+        "error: missing.png: no such file",
     ]
+
+
+def test_a_folder_without_images_alone_is_an_error(exported, tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    end = run_stage("predict", "--model", exported, "empty", cwd=tmp_path, check=False)
+    assert (end.returncode, end.stdout, end.stderr) == (1, "", "error: empty: holds no image\n")
+
+
+def test_a_pipe_is_not_waited_for(exported, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    end = run_stage(
+        "predict", "--model", exported, "pipe.png", cwd=tmp_path, check=False, timeout=60
+    )
+    assert (end.returncode, end.stderr) == (1, "error: pipe.png: is no file\n")
+
+
+def test_a_name_of_control_characters_is_one_line(exported, digits, tmp_path) -> None:
+    (tmp_path / "a\n\x1b[31mb.png").write_bytes(digits[0].read_bytes())
+    images = ["a\n\x1b[31mb.png", "no\nsuch.png"]
+    end = run_stage("predict", "--model", exported, *images, cwd=tmp_path, check=False)
+    assert end.stdout.startswith("a\\n\\x1b[31mb.png: ") and end.stdout.count("\n") == 1
+    assert end.stderr == "error: no\\nsuch.png: no such file\n"
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_a_name_that_is_not_utf_8(exported, digits, tmp_path, form) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff.png"
+    Path(os.fsdecode(name)).write_bytes(digits[0].read_bytes())
+    command = [sys.executable, "-m", "stages.predict", "--model", exported, "--format", form, name]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    output = subprocess.check_output(command, cwd=ROOT, env=environment)
+    assert (b"\\udcff.png" if form == "text" else b"/\xff.png") in output
 
 
 def test_a_folder_without_export(digits, tmp_path) -> None:

@@ -63,6 +63,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_lines(tmp_path / "none.csv", PublishedFigure)
 
 
+def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no file$"):
+        read_lines(tmp_path, PublishedFigure)
+
+
 def test_notes_are_found_by_checksum() -> None:
     notes = read_lines(ROOT / "reports" / "notes.csv", FileNote)
     origin = {"files": {"train-00000-of-00002.parquet": notes[0].sha256}}

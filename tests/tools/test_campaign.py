@@ -1,6 +1,7 @@
 """Several stages at a time, with a DVC of three stages that write a file each."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +118,24 @@ def test_an_unknown_table_is_named_with_those_there_are(repository):
         1,
         "error: table is 'large': allowed are digits, small\n",
     )
+
+
+@pytest.mark.parametrize("jobs", ["0", "-3", "two", "9" * 5000])
+def test_a_number_of_jobs_that_is_none(repository, jobs):
+    end = campaign(repository, "small", f"--jobs={jobs}")
+    assert end.returncode == 2
+    assert "error: argument --jobs: '" in end.stderr
+    assert "is no whole number from 1 to 999" in end.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("damage", ["no mapping", "no YAML", "no repository"])
+def test_a_recipe_that_dvc_cannot_read_is_one_line(repository, damage):
+    if damage == "no repository":
+        shutil.rmtree(repository / ".dvc")
+    else:
+        recipe = repository / "tables/small/dvc.yaml"
+        recipe.write_text("stages: [1]\n" if damage == "no mapping" else "stages: {\n")
+    end = campaign(repository, "small")
+    assert end.returncode == 1
+    assert end.stderr.startswith("error: tables/small/dvc.yaml: ")
+    assert end.stderr.count("\n") == 1
