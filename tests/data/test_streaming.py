@@ -389,10 +389,13 @@ def test_the_number_of_workers_comes_from_the_environment(monkeypatch):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", value)
         with pytest.raises(UserError, match=rf"^LOCAL_WORLD_SIZE is '{value}': torchrun sets it"):
             worker_count()
-    for value in ("two", "-1", "1.5"):
+    for value in ("two", "-1", "1.5", "10000", "\u0661"):
         monkeypatch.setenv("BDBNN_WORKERS", value)
         with pytest.raises(UserError, match=rf"^BDBNN_WORKERS is '{value}': must be a number"):
             worker_count()
+    monkeypatch.setenv("BDBNN_WORKERS", "9" * 5000)
+    with pytest.raises(UserError, match=r"^BDBNN_WORKERS is '9+\.\.\.9+': must be a number"):
+        worker_count()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets the CPUs of a process")

@@ -4,6 +4,8 @@ import atexit
 import ctypes
 import multiprocessing
 import os
+import re
+import reprlib
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -49,8 +51,10 @@ def worker_count() -> int:
     if not given:  # joblib knows a container's quota, which os.cpu_count does not
         processes = number_of_torchrun("LOCAL_WORLD_SIZE", 1, 1, LARGEST_WORLD)
         return max(1, joblib.cpu_count() // processes)
-    if not given.isdecimal():
-        raise UserError(f"BDBNN_WORKERS is {given!r}: must be a number of processes, 0 or more")
+    if not re.fullmatch("[0-9]{1,4}", given):
+        raise UserError(
+            f"BDBNN_WORKERS is {reprlib.repr(given)}: must be a number of processes, 0 to 9999"
+        )
     return int(given)
 
 
