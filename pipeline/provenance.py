@@ -21,26 +21,6 @@ from pipeline.device import Execution
 from pipeline.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAINING_CODE = (
-    "pipeline/artifacts.py",
-    "pipeline/data",
-    "pipeline/device.py",
-    "pipeline/distributed.py",
-    "pipeline/errors.py",
-    "pipeline/evaluation/accuracy.py",
-    "pipeline/losses",
-    "pipeline/models",
-    "pipeline/names.py",
-    "pipeline/params.py",
-    "pipeline/provenance.py",
-    "pipeline/targets.py",
-    "pipeline/training",
-    "stages/arguments.py",
-    "stages/binarize.py",
-    "stages/finetune.py",
-    "stages/teacher.py",
-)
-"""Files and folders that decide the bytes of a training; dvc.yaml names the same, by a test."""
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "dvc", "safetensors")
 STARTED = datetime.now(UTC)
 
@@ -109,6 +89,13 @@ def provenance(execution: Execution) -> dict[str, Any]:
         "channels_last": execution.channels_last,
         "deterministic": execution.deterministic,
     }
+
+
+def hardware(device: torch.device) -> str:
+    """Name of the GPU, or of the CPU with the instructions that torch uses of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_model()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _revision() -> dict[str, Any]:

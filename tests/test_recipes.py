@@ -18,9 +18,9 @@ from torch.distributed.run import parse_args
 
 from pipeline.names import LOSSES
 from pipeline.params import load_params
-from pipeline.provenance import TRAINING_CODE
 from pipeline.reporting.variants import QUESTIONS
 from pipeline.variants import write_variant
+from stages.programs import STAGES
 from tests.conftest import ROOT, help_of, read_yaml
 
 VARIANTS = Path("tables/study-variants/dvc.yaml")
@@ -80,25 +80,24 @@ def closure(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize("table", [*RECIPES, Path("docs/dvc.yaml")], ids=lambda table: table.parent)
-def test_each_stage_depends_on_every_module_that_it_imports(table):
+def test_each_stage_depends_on_its_program_or_on_every_module_that_it_imports(table):
     for name, module, stage in stages_of(table):
-        if stage.always_changed:
-            continue
-        deps = code_of(stage)
-        missing = {
-            file
-            for file in closure(f"stages.{module}")
-            if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)
-        }
-        assert not missing, f"{name} imports {', '.join(sorted(missing))}"
+        if module in STAGES:
+            assert f"programs/{module}.json" in files(stage.deps), name
+        elif not stage.always_changed:
+            deps = code_of(stage)
+            missing = {
+                file
+                for file in closure(f"stages.{module}")
+                if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)
+            }
+            assert not missing, f"{name} imports {', '.join(sorted(missing))}"
 
 
-@every_recipe
-def test_a_training_depends_on_the_code_that_its_checkpoints_depend_on(table):
-    others = {f"stages/{name}.py" for name in TRAININGS}
-    for name, module, stage in stages_of(table):
-        if module in TRAININGS:
-            assert code_of(stage) == set(TRAINING_CODE) - others | {f"stages/{module}.py"}, name
+def test_the_programs_follow_the_code_and_are_those_of_the_stages():
+    ((_, _, stage),) = stages_of(Path("programs/dvc.yaml"))
+    assert files(stage.deps) == {"pipeline", "stages"}
+    assert files(stage.outs) == {f"programs/{name}.json" for name in STAGES}
 
 
 @every_recipe

@@ -27,7 +27,7 @@ from safetensors.torch import load, save
 from pipeline.artifacts import write_bytes, write_text
 from pipeline.distributed import World
 from pipeline.errors import UserError, one_line
-from pipeline.provenance import ROOT, TRAINING_CODE
+from pipeline.programs import program
 
 CHECKPOINTS_KEPT = 2
 """The newest checkpoint and the one to fall back on."""
@@ -37,12 +37,8 @@ ABANDONED_KEPT = 3
 
 def fingerprint(**inputs: Any) -> str:
     """Twelve hexadecimal digits that change with the code, the torch version or any input."""
-    digest = hashlib.sha256(torch.__version__.encode())
-    for name in TRAINING_CODE:
-        for path in sorted((ROOT / name).rglob("*.py")) or [ROOT / name]:
-            digest.update(path.read_bytes())
-    digest.update(json.dumps(inputs, sort_keys=True).encode())
-    return digest.hexdigest()[:12]
+    inputs |= {"torch": torch.__version__, "program": program("pipeline.training.phases")}
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class Scratch:

@@ -1,0 +1,32 @@
+"""Write down the program of each stage, on which DVC makes it depend.
+
+reads   the code in pipeline/ and stages/
+writes  OUT/<stage>.json, the SHA-256 of each file without comments and docstrings
+"""
+
+import argparse
+from pathlib import Path
+
+from pipeline.artifacts import write_json
+from pipeline.errors import run
+from pipeline.programs import program
+
+STAGES = (
+    "binarize", "evaluate", "export", "finetune", "prepare", "teacher", "validate", "vary",
+)  # fmt: skip
+"""Stages whose results are too dear to be computed anew because of an edited docstring."""
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the lists")
+    out = parser.parse_args().out
+    for stage in STAGES:
+        write_json(out / f"{stage}.json", program(f"stages.{stage}"))
+
+
+if __name__ == "__main__":
+    run(main)
