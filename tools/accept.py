@@ -1,10 +1,16 @@
 """Accept a refactoring: show that the code computes what it computed at BASE, then say so to DVC.
 
-Short chains run with the code of BASE and with that of the working tree: all rows of the digits at
-their smallest, both steps on a few images in folders, and CIFAR-10 where its shards are. If every
-output has the same hash, and if every changed line of the code of trainings and evaluations ran,
-the hashes of the code in each dvc.lock are brought up to date, as `dvc commit` would, and
-results/accepted.csv gets a line. Otherwise nothing changes, and the exit code is 1.
+Where nothing but comments, docstrings and layout changed, the programs are the same, and there is
+nothing to run. Otherwise short chains run with the code of BASE and with that of the working tree:
+all rows of the digits at their smallest, the variants of the study, both steps on a few images in
+folders, and CIFAR-10 where its shards are. If every output has the same hash, and if every changed
+line of the code of trainings and evaluations ran, the hashes of the code in each dvc.lock are
+brought up to date, as `dvc commit` would, and results/accepted.csv gets a line. Otherwise nothing
+changes, and the exit code is 1.
+
+Chains succeed, so no line that refuses bad input runs in them. With --tests, the tests named have
+to pass as well, and the lines they run count as run. The chains have a table of each recipe, and so
+run every line that made a committed result from sound data.
 
 reads   the commit BASE, the working tree, CIFAR10_SHARDS
 writes  dvc.lock of each table, results/accepted.csv
@@ -20,10 +26,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -31,6 +38,7 @@ from ruamel.yaml import YAML
 
 from pipeline.artifacts import sha256
 from pipeline.errors import UserError, run
+from pipeline.programs import code_alone
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCEPTED = Path("results/accepted.csv")
@@ -40,7 +48,10 @@ UNTRACKED_OUTPUTS = ("provenance", "timing")
 """Folders below results/<table>/ that differ from run to run."""
 CHECKED = re.compile(r"(pipeline/(?!reporting/)|stages/(?!report\.py)).*\.py")
 """Code whose changed lines must have run."""
+DECISIVE = re.compile(rf"{CHECKED.pattern}|.*(dvc|cells|params|two_steps)\.yaml")
+"""Files that decide what a chain computes."""
 
+TINY_DIGITS = {"image_size": 8, "limit": 120}
 TINY_PHASE = {"epochs": 2, "batch_size": 32}
 TINY_TRAININGS: dict[str, Mapping[str, object]] = {
     "teacher": TINY_PHASE, "finetune": TINY_PHASE, "student": TINY_PHASE,
@@ -56,17 +67,22 @@ class Chain:
         name: As results/accepted.csv names it.
         recipe: Its dvc.yaml.
         params: Values that replace those of its params file, by section and key.
+        cells: Values that replace those of its cells.yaml.
         environment: Variables that its stages read.
     """
 
     name: str
     recipe: Path
-    params: Mapping[str, Mapping[str, object]]
-    environment: dict[str, str]
+    params: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    cells: Mapping[str, object] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
 
 
-DIGITS = Chain(
-    "digits", Path("dvc.yaml"), {**TINY_TRAININGS, "data": {"image_size": 8, "limit": 120}}, {}
+DIGITS = Chain("digits", Path("dvc.yaml"), {**TINY_TRAININGS, "data": TINY_DIGITS})
+VARIANTS = Chain(
+    "variants",
+    Path("tables/study-variants/dvc.yaml"),
+    cells={"base": "digits", "settings": "params.yaml"},
 )
 
 
@@ -77,11 +93,21 @@ def main() -> None:
     )
     parser.add_argument("base", metavar="BASE", help="revision whose results are committed")
     parser.add_argument("--check", action="store_true", help="print the verdict and change nothing")
+    parser.add_argument(
+        "--tests", nargs="+", default=[], metavar="TEST", help="what pytest is given to run"
+    )
     arguments = parser.parse_args()
     os.chdir(ROOT)
     base = revision(arguments.base)
-    with tempfile.TemporaryDirectory() as folder:
-        names, outputs = compare(base, Path(folder))
+    others = [path for path in changed_lines(base) if not is_same_program(base, path)]
+    names: list[str] = []
+    outputs = 0
+    if others:
+        print(f"changed: {', '.join(others)}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            names, outputs = compare(base, Path(folder), arguments.tests)
+    else:
+        print(f"nothing but comments, docstrings and layout differs from {base[:12]}")
     if not arguments.check:
         stages = commit_code()
         print(f"accepted: the code of {stages} stages in dvc.lock is that of the working tree")
@@ -100,14 +126,35 @@ def revision(name: str) -> str:
         raise UserError(f"BASE is {name!r}: no such commit in this repository") from None
 
 
-def compare(base: str, folder: Path) -> tuple[list[str], int]:
+def is_same_program(base: str, path: str) -> bool:
+    """Whether a file of the working tree computes what it computed at `base`.
+
+    So does a file that no chain reads, and code of which only comments and docstrings changed.
+    """
+    if not DECISIVE.match(path):
+        return True
+    if not path.endswith(".py") or not Path(path).is_file():
+        return False
+    try:
+        before = _git("show", f"{base}:{path}")
+    except subprocess.CalledProcessError:  # a new file
+        return False
+    return code_alone(before) == code_alone(Path(path).read_text())
+
+
+def compare(base: str, folder: Path, tests: Sequence[str]) -> tuple[list[str], int]:
     """Run the chains on both sides and compare their outputs.
 
+    Args:
+        base: a commit.
+        folder: an empty one, to work in.
+        tests: what pytest is given, whose lines count as run if it passes.
+
     Returns:
-        Names of the chains, and the number of outputs that are equal.
+        Names of the chains and tests, and the number of outputs that are equal.
 
     Raises:
-        UserError: an output differs, a changed line did not run, or a chain failed.
+        UserError: an output differs, a changed line did not run, or a chain or test failed.
     """
     chains = list(_chains(folder))
     sides = {"base": folder / "base", "tree": folder / "tree"}
@@ -123,7 +170,10 @@ def compare(base: str, folder: Path) -> tuple[list[str], int]:
         if before != after:
             raise UserError(f"{path}: differs, {before[:12]} before and {after[:12]} now")
     count, names = len(outputs["tree"]), [chain.name for chain in chains]
-    print(f"{count} outputs of {', '.join(names)}: equal to those of {base[:12]}")
+    print(f"{count} outputs of {', '.join(names)}: equal to those of {base[:12]}", flush=True)
+    if tests:
+        _run_tests(tests, folder / "coverage")
+        names += tests
     missed = sorted(unexecuted(base, folder / "coverage", sides["tree"]))
     if missed:
         shown = ", ".join(f"{path}:{line}" for path, line in missed)
@@ -133,6 +183,7 @@ def compare(base: str, folder: Path) -> tuple[list[str], int]:
 
 def _chains(folder: Path) -> Iterator[Chain]:
     yield DIGITS
+    yield VARIANTS
     images = folder / "images"
     _draw_images(images)
     short = {"epochs": 1, "batch_size": 8}
@@ -153,8 +204,23 @@ def _chains(folder: Path) -> Iterator[Chain]:
             "cifar10",
             Path("tables/cifar10/dvc.yaml"),
             {**TINY_TRAININGS, "data": {"limit": 300}},
-            {"CIFAR10_SHARDS": shards},
+            environment={"CIFAR10_SHARDS": shards},
         )
+
+
+def _run_tests(tests: Sequence[str], coverage: Path) -> None:
+    """Run tests on the working tree, watched by coverage, which calls it by the tree's name."""
+    command = [*_watched(coverage, ROOT), "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
+    ended = subprocess.run([*command, *tests], check=False, text=True, capture_output=True)
+    if ended.returncode:
+        raise UserError(f"tests failed: {ended.stdout.strip().splitlines()[-1]}")
+
+
+def _watched(coverage: Path, side: Path) -> list[str]:
+    """The beginning of a command that runs a module and notes which lines of `side` it ran."""
+    source = f"--source={side / 'pipeline'},{side / 'stages'}"
+    measured = ["--parallel-mode", "--rcfile=/dev/null", f"--data-file={coverage}", source]
+    return [sys.executable, "-m", "coverage", "run", *measured]
 
 
 def _draw_images(folder: Path) -> None:
@@ -221,7 +287,7 @@ def start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[s
         raise UserError(f"chain {chain.name}: {cells_path.relative_to(side)} is not there")
     yaml = YAML()
     cells = yaml.load(cells_path)
-    cells |= {"seeds": [1], "ablation_seeds": [1]}
+    cells |= {"seeds": [1], "ablation_seeds": [1], **chain.cells}
     yaml.dump(cells, cells_path)
     params_path = side / cells["settings"]
     params = yaml.load(params_path)
@@ -230,11 +296,7 @@ def start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[s
     params["compute"]["threads"] = 1
     yaml.dump(params, params_path)
     tool = str(Path(__file__).with_name("chain.py"))
-    command = [sys.executable, tool, str(chain.recipe)]
-    if coverage:
-        source = f"--source={side / 'pipeline'},{side / 'stages'}"
-        measured = ["--parallel-mode", "--rcfile=/dev/null", f"--data-file={coverage}", source]
-        command[1:1] = ["-m", "coverage", "run", *measured]
+    command = [*(_watched(coverage, side) if coverage else [sys.executable]), tool]
     environment = {
         **os.environ,
         **chain.environment,
@@ -244,7 +306,7 @@ def start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[s
         "DVC_SITE_CACHE_DIR": str(side.with_name(f"{side.name}-dvc")),
     }
     return subprocess.Popen(
-        command, cwd=side, env=environment, text=True,
+        [*command, str(chain.recipe)], cwd=side, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
@@ -265,20 +327,30 @@ def unexecuted(base: str, coverage: Path, side: Path) -> Iterator[tuple[str, int
 
     A line that holds no statement, such as a comment or a part of a docstring, counts as run.
     """
-    report = coverage.with_suffix(".json")
-    tool = [sys.executable, "-m", "coverage"]
-    data = ["--rcfile=/dev/null", f"--data-file={coverage}", "--quiet"]
-    subprocess.run([*tool, "combine", *data, str(coverage.parent)], check=True)
-    subprocess.run([*tool, "json", *data, "-o", str(report)], check=True, cwd=side)
-    files = json.loads(report.read_text())["files"]
+    executed = _executed_lines(coverage, (side, ROOT))
     for path, lines in changed_lines(base).items():
         if not CHECKED.fullmatch(path):
             continue
         statement_of = statements(Path(path).read_text())
-        executed = set(files.get(path, {}).get("executed_lines", ()))
         for line in sorted(lines & statement_of.keys()):
-            if statement_of[line] not in executed:
+            if statement_of[line] not in executed.get(path, ()):
                 yield path, line
+
+
+def _executed_lines(coverage: Path, roots: Sequence[Path]) -> dict[str, set[int]]:
+    """Lines that ran of each file, by its path below any of the roots."""
+    report = coverage.with_suffix(".json")
+    tool = [sys.executable, "-m", "coverage"]
+    data = ["--rcfile=/dev/null", f"--data-file={coverage}", "--quiet"]
+    subprocess.run([*tool, "combine", *data, str(coverage.parent)], check=True)
+    subprocess.run([*tool, "json", *data, "-o", str(report)], check=True, cwd="/")
+    executed: dict[str, set[int]] = {}
+    for name, file in json.loads(report.read_text())["files"].items():
+        path = Path("/", name)
+        root = next(each for each in roots if path.is_relative_to(each))
+        lines = executed.setdefault(path.relative_to(root).as_posix(), set())
+        lines.update(file["executed_lines"])
+    return executed
 
 
 def changed_lines(base: str) -> dict[str, set[int]]:
@@ -332,18 +404,18 @@ def commit_code() -> int:
     """
     from dvc.repo import Repo  # noqa: PLC0415 -- takes a second, which a refusal need not wait for
 
-    count = 0
+    accepted: dict[str, list[Any]] = {}
     with Repo() as repo, repo.lock:
         for stage in repo.index.stages:
-            recorded = [dep for dep in stage.deps if dep.hash_info]
-            if not recorded or stage.cmd_changed or "-m stages.report " in stage.cmd:
+            programs = [dep for dep in stage.deps if str(dep).startswith("programs/")]
+            if not programs or stage.cmd_changed or not any(dep.hash_info for dep in stage.deps):
                 continue
-            for dep in stage.deps:
-                if str(dep).startswith(("pipeline/", "stages/")):
-                    dep.save()
-            stage.dump(update_pipeline=False)
-            count += 1
-    return count
+            for dep in programs:
+                dep.save()
+            accepted.setdefault(stage.path, []).append(stage)
+        for stages in accepted.values():
+            stages[0].dvcfile._lockfile.dump_stages(stages)  # one by one takes minutes
+    return sum(map(len, accepted.values()))
 
 
 def write_accepted(base: str, chains: list[str], outputs: int) -> None:

@@ -94,3 +94,29 @@ def test_a_base_that_is_no_commit_is_named(repository):
 )
 def test_the_code_whose_lines_must_run_is_that_of_results(path, checked):
     assert bool(accept.CHECKED.fullmatch(path)) == checked
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after", "same"),
+    [
+        ("pipeline/circle.py", '"""Area."""', '"""Its area."""', True),
+        ("pipeline/circle.py", "# a comment\n", "", True),
+        ("pipeline/circle.py", "FACTOR = 2.0", "FACTOR = 1.0", False),
+        ("pipeline/new.py", "", "A = 1\n", False),
+        ("tables/small/params.yaml", "", "a: 1\n", False),
+        ("docs/notes.md", "", "Words.", True),
+    ],
+)
+def test_a_changed_file_computes_the_same_where_only_words_changed(
+    repository, path, before, after, same
+):
+    file = repository / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = file.read_text() if file.exists() else ""
+    file.write_text(content.replace(before, after) if before else after)
+    assert accept.is_same_program("HEAD", path) == same
+
+
+def test_a_file_that_is_gone_does_not_compute_the_same(repository):
+    (repository / "pipeline/circle.py").unlink()
+    assert not accept.is_same_program("HEAD", "pipeline/circle.py")
