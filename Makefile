@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce look run table check readme site test lint accept lock verify clean
+.PHONY: help setup reproduce look run carry table check readme site test lint accept lock verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ reproduce: setup ## run the digits pipeline, as dvc repro does, and print its ta
 
 run: setup ## bring tables/TABLE up to date, or ONLY a stage of it, JOBS stages at a time
 	@python -m tools.campaign $(TABLE) --jobs $(JOBS) $(if $(ONLY),--only $(ONLY))
+
+carry: setup ## copy the last epoch of the unfinished trainings of TABLE to checkpoints/, to be committed
+	@python -m tools.carry $(TABLE)
 
 look: setup ## run the stages of the digits at their smallest, in a temporary folder: no result
 	@python -m tools.look

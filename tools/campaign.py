@@ -2,9 +2,9 @@
 
 What the table needs of another one is brought up to date too. A stage starts as soon as those that
 it depends on are done. Ctrl-C and SIGTERM end the trainings after they have saved their last epoch;
-the same command goes on from there.
+the same command goes on from there, and from what `make carry` brought from another machine.
 
-reads   the dvc.yaml of the table
+reads   the dvc.yaml of the table, checkpoints/
 writes  what its stages write, and its dvc.lock
 """
 
@@ -20,6 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from pipeline.errors import UserError, run
+from tools.carry import restore
 
 
 def main() -> None:
@@ -37,6 +38,7 @@ def main() -> None:
         raise UserError(f"table is {arguments.table!r}: allowed are {', '.join(recipes)}")
     recipe = recipes[arguments.table]
     needs = dependencies(recipe, arguments.only)
+    restore(arguments.table)
     failed = Campaign(needs, arguments.jobs).run()
     if failed:
         raise UserError(f"{len(failed)} of {len(needs)} stages failed: {', '.join(failed)}")

@@ -3,6 +3,7 @@
 from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -284,12 +285,16 @@ def _write(
     record(places.results, run, "training", execution, outputs, **origin, **timing)
 
 
-def _timing(epochs: pd.DataFrame) -> dict[str, float]:
-    """Seconds of all epochs, their median throughput and the peak memory; nothing for no epoch."""
+def _timing(epochs: pd.DataFrame) -> dict[str, Any]:
+    """Seconds of all epochs, their median throughput, the peak memory and the hardware.
+
+    A training that was stopped may have gone on elsewhere. Nothing for no epoch.
+    """
     if epochs.empty:
         return {}
     return {
         "seconds": round(epochs["seconds"].sum(), 1),
         "images_per_second": round(epochs["images_per_second"].median(), 1),
         "peak_memory_mib": round(epochs["peak_memory_mib"].max(), 1),
+        "epochs_on": epochs["hardware"].value_counts(sort=False).to_dict(),
     }

@@ -32,6 +32,7 @@ COLUMNS = {
         "warm_up_seconds",
         "images_per_second",
         "peak_memory_mib",
+        "hardware",
     },
 }
 """Of the tables of a training."""

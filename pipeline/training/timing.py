@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from pipeline.provenance import hardware
+
 
 class Stopwatch:
     """Times an epoch, and apart from the rest its warm-up: the first step of each kind.
@@ -58,6 +60,7 @@ class Stopwatch:
             "warm_up_seconds": warm_up_seconds,
             "images_per_second": (images - warm_up_images) / (seconds - warm_up_seconds),
             "peak_memory_mib": _peak_memory(self._device),
+            "hardware": hardware(self._device),
         }
 
     def _now(self) -> float:

@@ -1,0 +1,107 @@
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.distributed import World
+from pipeline.errors import UserError
+from pipeline.training.checkpoint import Scratch, read_checkpoint
+from tools import carry
+
+ALONE = World(rank=0, size=1)
+RUN = "long/resnet20-binary-1"
+
+
+@pytest.fixture
+def machines(tmp_path, monkeypatch):
+    """Goes to one of two checkouts, of which the second gets what the first has committed."""
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+
+    def go_to(name: str) -> None:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        if name == "second" and (tmp_path / "first/checkpoints").exists():
+            shutil.copytree(
+                tmp_path / "first/checkpoints", folder / "checkpoints", dirs_exist_ok=True
+            )
+        monkeypatch.chdir(folder)
+
+    return go_to
+
+
+def train(*epochs: int, run: str = RUN, key: str = "key") -> None:
+    with Scratch(run, key, ALONE) as scratch:
+        for epoch in epochs:
+            scratch.save(epoch, {"w": torch.tensor([float(epoch)])}, {"epochs_done": epoch})
+
+
+def reached(key: str = "key") -> float | None:
+    with Scratch(RUN, key, ALONE) as scratch:
+        found = next(scratch.intact(), None)
+    return found and read_checkpoint(found[1], str(found[0]))[0]["w"].item()
+
+
+def test_a_training_goes_on_from_its_last_epoch_on_another_machine(machines):
+    machines("first")
+    train(1, 2, 3)
+    folder = Path("checkpoints/long/resnet20-binary-1/key")
+    assert carry.carry("long") == [folder / "epoch-0003.safetensors"]
+    assert len(list(folder.iterdir())) == 2, "a checkpoint and its checksum"
+    assert carry.carry("long") == []
+    machines("second")
+    assert reached() is None
+    assert len(carry.restore("long")) == 1
+    assert reached() == 3
+
+
+def test_a_later_epoch_takes_the_place_of_the_one_carried(machines):
+    machines("first")
+    train(1)
+    carry.carry("long")
+    train(2)
+    carry.carry("long")
+    assert [path.name for path in Path("checkpoints").rglob("*.safetensors")] == [
+        "epoch-0002.safetensors"
+    ]
+
+
+def test_an_epoch_that_is_later_here_stays(machines):
+    machines("first")
+    train(1)
+    carry.carry("long")
+    machines("second")
+    train(1, 2)
+    assert carry.restore("long") == []
+    assert reached() == 2
+
+
+def test_a_damaged_checkpoint_is_not_carried(machines):
+    machines("first")
+    train(1, 2)
+    newest = Path(".scratch", RUN, "key/epoch-0002.safetensors")
+    newest.write_bytes(newest.read_bytes()[:-1])
+    os.mkfifo(newest.with_name("epoch-0003.sha256"))
+    assert [path.name for path in carry.carry("long")] == ["epoch-0001.safetensors"]
+
+
+def test_other_trainings_stay_until_they_have_ended(machines):
+    machines("first")
+    other = "long/resnet20-complete-1"
+    train(1)
+    train(1, run=other)
+    carry.carry("long")
+    machines("second")
+    train(1)
+    Path("models", RUN).mkdir(parents=True)
+    carry.carry("long")
+    assert {path.parent.name for path in Path("checkpoints/long").glob("*/*")} == {Path(other).name}
+
+
+def test_an_unknown_table_is_named(machines, monkeypatch):
+    machines("first")
+    monkeypatch.setattr(sys, "argv", ["carry", "nothing"])
+    with pytest.raises(UserError, match="table is 'nothing': there is no such folder in tables/"):
+        carry.main()
