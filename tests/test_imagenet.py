@@ -63,7 +63,8 @@ def test_what_a_changed_parameter_makes_stale(as_if_run, changes, expected):
 
 
 def test_the_whole_table_is_trained_as_the_method_says():
-    """METHOD [released]."""
+    """METHOD: the optimizer, the decay rule, the targets and the weights of the losses [released];
+    ReActNet's two steps, their epochs, batch, learning rate and weight decay [field]."""
     full = ROOT / "tables/imagenet"
     params, cells = read_yaml(full / "params.yaml"), read_yaml(full / "cells.yaml")
     for step, weight_decay in (("step_one", 1e-5), ("step_two", 0.0)):

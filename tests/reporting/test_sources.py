@@ -87,3 +87,14 @@ def test_every_parameter_of_the_ledger_exists() -> None:
         for key in choice.parameters.split():
             section, name = key.split(".")
             assert name in params[section], choice.choice
+
+
+def test_every_tag_of_a_docstring_leads_to_the_page_of_the_method() -> None:
+    method = (ROOT / "docs" / "method.md").read_text()
+    known = set(re.findall(r"^\| \[(\w+)\] \|", method, re.MULTILINE))
+    assert known == {"paper", "released", "field", "inferred"}
+    code = "\n".join(path.read_text() for path in (ROOT / "pipeline").rglob("*.py"))
+    cited = set(re.findall(r"METHOD\s+\[(\w+)\]", code))
+    assert cited and cited <= known
+    body = method.partition("## Claim")[2]
+    assert all(f"[{tag}]" in body for tag in known)
