@@ -29,7 +29,7 @@ from pipeline.targets import WITHOUT_TEACHER, parse_targets
 
 LARGEST_INT = 2**31 - 1
 LARGEST_SEED = 2**32 - 1
-"""Of scikit-learn, which splits with it."""
+"""The largest that scikit-learn takes, which splits with it."""
 PositiveInt = Annotated[int, Field(gt=0, le=LARGEST_INT)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
@@ -124,7 +124,7 @@ class Phase(Section):
     optimizer: Literal["sgd", "adam"]
     learning_rate: PositiveFloat
     momentum: Annotated[float, Field(ge=0, lt=1)]
-    """Of SGD; Adam ignores it."""
+    """SGD uses it; Adam ignores it."""
     weight_decay: NonNegativeFloat
     schedule: Literal["cosine", "linear", "constant"]
     decay: Literal["all", "convolutions"] = "all"
@@ -169,10 +169,10 @@ class Mimicking(Section):
     weight: NonNegativeFloat
     form: Literal["quantile", "softmax", "released"]
     temperature: PositiveFloat
-    """Of the form `softmax`."""
+    """The form `softmax` uses it."""
     sort_every: PositiveInt
-    """Of the form `quantile`: steps for which the ranks of the student's weights are kept; also
-    renewed at the start of each epoch."""
+    """Steps for which the form `quantile` keeps the ranks of the student's weights, which it also
+    renews at the start of each epoch."""
 
 
 class Distillation(Section):
@@ -235,9 +235,9 @@ class Params(Section):
     finetune: Phase
     student: Student
     step_one: Student | None = None
-    """Of two: activations binary, weights real."""
+    """The first of two steps: activations binary, weights real."""
     step_two: Phase | None = None
-    """Of two: both binary, from the last weights of step one."""
+    """The second of two steps: both binary, from the last weights of step one."""
     pretrained: Pretrained | None = None
     cross_entropy: CrossEntropy
     kurtosis: Kurtosis

@@ -52,9 +52,9 @@ class _EdeSign(Function):
 class EdeSign(nn.Module):
     """Sign with the error decay estimator: backward k t (1 - tanh^2(t x)).
 
-    Source: IR-Net (arXiv 1909.10788), its released code; METHOD [released]. `t` and `k` are 0-d
-    tensors that `set_ede` writes each epoch, so a compiled network is not compiled again. Until
-    then t = k = 1.
+    Source: IR-Net (arXiv 1909.10788), its released code; METHOD [released] has no more than the
+    schedule of t and k. Both are 0-d tensors that `set_ede` writes each epoch, so that a compiled
+    network is not compiled again. Until then t = k = 1.
     """
 
     t: Tensor

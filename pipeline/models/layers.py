@@ -48,9 +48,10 @@ def nonlinearity(name: Literal["relu", "hardtanh"], *, inplace: bool) -> nn.Modu
 def initialize(model: nn.Module) -> None:
     """Draw the weights of convolutions and classifier from N(0, 2 / fan_in) (He initialization).
 
-    In place, in module order, from torch's global generator. Source: IR-Net's released ResNet-20;
-    its other two networks use torch's default and fan_out, Bi-Real Net and ReActNet tiny positive
-    weights, here all share this one. Biases and batch norms keep torch's defaults.
+    In place, in module order, from torch's global generator. Source: IR-Net's released ResNet-20.
+    VGG-Small has a rule of its own; the ImageNet networks take this one, where Bi-Real Net draws
+    tiny positive weights and ReActNet starts step one from torch's default. Biases and batch norms
+    keep torch's defaults.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

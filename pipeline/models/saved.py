@@ -44,12 +44,12 @@ class Description(Section):
     best_epoch: NonNegativeInt
     """1-based; chosen on the validation split."""
     validation_top1: UnitShare
-    """Of the best epoch, a share."""
+    """Share of the validation images, in the best epoch."""
     debug: bool
     """Trained with a debug switch on: no result."""
     params: dict[str, dict[str, Any]]
     step: Literal["single", "one", "two"] = "single"
-    """Of two, `one` has real weights and `two` goes on from it."""
+    """In the first of two steps the weights are real; the second goes on from there."""
     start: FileName | None = None
     """Folder name of the cell that step two started from."""
     distiller: str | None = None

@@ -29,7 +29,7 @@ class PairedDifference:
     low: float
     high: float
     p_value: float
-    """Of the exact McNemar test."""
+    """That of the exact McNemar test."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Estimate:
     low: float
     high: float
     confidence: float
-    """Of the interval."""
+    """Confidence level of the interval."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Compared:
     estimate: Estimate
     """With the interval of this comparison alone."""
     p_value: float
-    """Of this comparison alone, two-sided."""
+    """Two-sided, and that of this comparison alone."""
     family: str
     family_size: int
     holm_p_value: float

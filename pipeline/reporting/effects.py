@@ -33,7 +33,7 @@ ROLES = {
 }
 """What a row of a question is called, as a level may have another row of the table there."""
 TARGET_STEP = 0.1
-"""Of the target K_T, for which the change of the valley is told."""
+"""Difference of the target K_T for which the change of the valley is told."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ LINKS = (
     Link("README", "../../README.md"),
     *(Link(f"Report: {name}", f"../{name}/report.html") for name in ("digits", "cifar10")),
 )
-"""Of each report in its folder."""
+"""Links that a report in its own folder begins with."""
 SCRUBBED = {
     r"0x[0-9a-f]{6,}": "0x0",
     r"/[^\s\"']*/ipykernel_\d+/\d+\.py": "cell",

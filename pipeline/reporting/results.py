@@ -65,7 +65,7 @@ class Metrics(BaseModel):
     teacher_distance_relative: float | None
     """Mean over the layers."""
     blank_map_share: UnitShare | None
-    """Of the 1-bit maps of all test images and layers; None where maps have 32 bits."""
+    """Share of the 1-bit maps of all test images and layers; None where maps have 32 bits."""
     parameters: Size
     bits: Size
     binary_operations: Count
@@ -118,7 +118,7 @@ class Manifest(BaseModel, extra="allow"):
 
     @property
     def test_checksums(self) -> dict[str, str]:
-        """Of the prepared test images and labels; equal ones are the same images in one order."""
+        """Checksums of the test images and labels; equal ones are the same images in one order."""
         return {name: digest for name, digest in self.checksums.items() if name.startswith("test")}
 
 
@@ -149,7 +149,7 @@ class Details(BaseModel):
     layers: list[Layer]
     histogram: Histogram
     blank_maps: dict[str, LayerMaps]
-    """Of each layer; empty where maps have 32 bits."""
+    """The maps of each layer; empty where maps have 32 bits."""
 
 
 @dataclass(frozen=True)

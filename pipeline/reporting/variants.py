@@ -114,7 +114,7 @@ class Study:
     seeds: tuple[int, ...]
     """Those of the variants. The levels have no others, of which the table may have more."""
     levels: Mapping[Question, Sequence[Level]]
-    """Of the questions that a variant was run for; numbers in their order, missing losses last."""
+    """By question, if a variant was run for it; numbers in their order, missing losses last."""
 
 
 def load_study(table: Path, variants: Path) -> Study:

@@ -122,7 +122,7 @@ class Published:
     top1: float
     """Percent."""
     epochs: int | None
-    """Of its schedule; None if its source does not tell."""
+    """How many the schedule has; None if the source does not tell."""
 
 
 def judge_modes(measured_on: str, networks: Mapping[str, Sequence[LayerCount]]) -> Verdict:

@@ -11,9 +11,8 @@ from pipeline.params import Phase
 def make_optimizer(phase: Phase, model: nn.Module, *, fused: bool) -> torch.optim.Optimizer:
     """SGD or Adam over all parameters of `model`, in which `phase.decay` says what decays.
 
-    Source of `decay: convolutions`: METHOD [released] for ImageNet, weight decay on convolution
-    weights only. Biases, batch norms, the classifier and the shifts and slopes of ReAct blocks have
-    none then.
+    With `decay: convolutions` the weights of convolutions decay and nothing else does. Source:
+    METHOD [released] for ImageNet, whose rule also takes whatever has "conv" in its name.
 
     Args:
         phase: its optimizer, learning rate, momentum, weight decay and decay.

@@ -157,7 +157,7 @@ class Plan:
     def start_weights(self) -> Literal["best", "last"]:
         """Which weights of `start_folder` are the first ones.
 
-        Step two goes on from where step one ended. Source: METHOD [released].
+        Step two goes on from where step one ended. Source: METHOD [field].
         """
         return "last" if self.step == "two" else "best"
 

@@ -35,7 +35,7 @@ COLUMNS = {
         "hardware",
     },
 }
-"""Of the tables of a training."""
+"""Columns of each table of a training."""
 
 
 @dataclass
