@@ -209,6 +209,7 @@ class Evaluation(Section):
     """How a trained network is judged."""
 
     bootstrap_resamples: Annotated[int, Field(gt=0, le=10**7)]
+    """Draws for each interval of a report, which takes 20,000 where this is less."""
     confidence: Share
     feature_map_image: NonNegativeInt
     """Index of the test image whose feature maps are drawn."""

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.reporting.caveats import about_data
 from pipeline.reporting.comparisons import Compared, Estimate, compare_family
-from pipeline.reporting.estimates import DRAWS_SEED, in_words, top1
+from pipeline.reporting.estimates import draws, in_words, top1
 from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.rows import BINARY, COMPLETE, REAL, TUNED
 from pipeline.reporting.sources import FileNote
@@ -62,13 +62,8 @@ def points(study: Study, question: Question) -> list[Point]:
         for row, level in places
         if not level.default
     }
-    evaluation = study.table.evaluation
     compared = compare_family(
-        f"the differences of {question.parameter}",
-        pairs,
-        confidence=evaluation["confidence"],
-        resamples=evaluation["bootstrap_resamples"],
-        seed=DRAWS_SEED,
+        f"the differences of {question.parameter}", pairs, **draws(study.table)
     )
     return [
         Point(level, row, _top1(study, level.cells[row]), compared.get((row, level.label)))

@@ -202,13 +202,13 @@ def judge_maps(measured_on: str, complete: Sequence[float], binary: Sequence[flo
         return _not_run(STRUCTURED_MAPS, measured_on)
     result = (
         f"{100 * fmean(complete):.2f} % of the maps are blank, binary alone "
-        f"{100 * fmean(binary):.2f} %; difference {summary.mean:+z.2f} points"
+        f"{100 * fmean(binary):.2f} %; difference {summary.mean:+z.3f} points"
     )
     bounds = _bounds(summary)
     if bounds is None:
         return _without_interval(STRUCTURED_MAPS, measured_on, result, summary)
     low, high = bounds
-    result += f" ({_interval(low, high, '+z.2f')}; {_seeds(summary.count)})"
+    result += f" ({_interval(low, high, '+z.3f')}; {_seeds(summary.count)})"
     outcome: Outcome = "undecided"
     if high < 0:
         outcome, reason = "holds", "the interval is below 0"
