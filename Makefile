@@ -62,8 +62,8 @@ lint: setup ## ruff and mypy
 	@ruff format --check .
 	@mypy
 
-accept: setup ## show that the code computes what it did at BASE, and tell DVC so
-	@python -m tools.accept $(BASE)
+accept: setup ## show that the code computes what it did at BASE, by chains and TESTS, and tell DVC so
+	@python -m tools.accept $(BASE) $(if $(TESTS),--tests $(TESTS))
 
 lock: ## compile requirements.txt, with the hash of every file, from pyproject.toml (needs uv)
 	@uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header \

@@ -71,6 +71,13 @@ def test_the_pipeline_runs_repeats_and_reruns_only_what_a_parameter_touches(clon
     first = output_hashes(clone)
 
     assert clone.repro() == set()
+    loss = clone.folder / "pipeline/losses/kurtosis.py"
+    loss.write_text(loss.read_text().replace('"""', '"""Words. ', 1))
+    assert clone.repro() == set(), "a docstring is no code"
+    names = clone.folder / "pipeline/names.py"
+    names.write_text(names.read_text() + "MORE = 1\n")
+    assert clone.repro("validate") == {"validate"}
+    clone.run("git", "checkout", "pipeline")
 
     before = {row: metrics_of(clone, row) for row in ROWS}
     changed = clone.run("dvc", "exp", "run", "-S", "kurtosis.weight=0.1")

@@ -13,7 +13,7 @@ to pass as well, and the lines they run count as run. The chains have a table of
 run every line that made a committed result from sound data.
 
 reads   the commit BASE, the working tree, CIFAR10_SHARDS
-writes  dvc.lock of each table, results/accepted.csv
+writes  programs/, dvc.lock of each table, results/accepted.csv
 """
 
 import argparse
@@ -394,7 +394,7 @@ def statements(source: str) -> dict[int, int]:
 
 
 def commit_code() -> int:
-    """Bring the hashes of the code in every dvc.lock up to date.
+    """Write the programs of the stages, and bring their hashes in every dvc.lock up to date.
 
     Parameters, data and outputs keep the hashes they were recorded with: a stage for which these
     have changed stays stale, and so does a report whose code has changed: it renders in seconds.
@@ -405,6 +405,8 @@ def commit_code() -> int:
     from dvc.repo import Repo  # noqa: PLC0415 -- takes a second, which a refusal need not wait for
 
     accepted: dict[str, list[Any]] = {}
+    with Repo() as repo:
+        repo.reproduce("programs/dvc.yaml:programs", single_item=True)
     with Repo() as repo, repo.lock:
         for stage in repo.index.stages:
             programs = [dep for dep in stage.deps if str(dep).startswith("programs/")]
