@@ -196,7 +196,7 @@ def _chains(folder: Path) -> Iterator[Chain]:
             **dict.fromkeys(("teacher", "finetune", "step_one", "step_two"), short),
             "evaluation": {"bootstrap_resamples": 50},
         },
-        {"IMAGENETTE": str(images)},
+        environment={"IMAGENETTE": str(images)},
     )
     shards = os.environ.get("CIFAR10_SHARDS")
     if shards:

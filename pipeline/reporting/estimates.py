@@ -11,8 +11,8 @@ from pipeline.reporting.verdicts import SEEDS_NEEDED
 
 DRAWS_SEED = 0
 LEAST_DRAWS = 20_000
-"""A bound that Holm corrects for eight comparisons has 63 of so many draws beyond it. On the study it
-varies by 0.05 points (standard deviation) with the seed of the draws, and with 1,000 by 0.13."""
+"""A bound that Holm corrects for eight comparisons has 63 of so many draws beyond it. On the study
+it varies by 0.05 points (standard deviation) with the seed of the draws, and with 1,000 by 0.13."""
 
 
 def top1(results: Results, network: str, row: str) -> Estimate | None:
