@@ -9,6 +9,7 @@ import math
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -77,11 +78,15 @@ def check_replaceable(folder: Path, mark: str) -> None:
         )
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, *names: str) -> None:
     """Make sure that files can be written into `folder`, which may be missing; nothing is left.
 
+    Args:
+        folder: To be written to.
+        names: Files to be written there, or replaced.
+
     Raises:
-        UserError: they cannot.
+        UserError: they cannot, or one of `names` is a folder.
     """
     try:
         existing = next(
@@ -89,6 +94,9 @@ def check_writable(folder: Path) -> None:
         )
         with tempfile.TemporaryFile(dir=existing):
             pass
+        for name in names:
+            if (folder / name).is_dir():
+                raise UserError(f"{folder / name}: could not be written: it is a folder")
     except OSError as error:
         raise UserError(f"{folder}: could not be written: {error.strerror}") from error
 
@@ -128,7 +136,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_text(path: Path, content: str) -> None:
     """Write `content` to `path` as UTF-8, atomically."""
-    write_bytes(path, content.encode())
+    try:
+        encoded = content.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair is no character
+        raise UserError(f"{path}: could not be written: {error}") from error
+    write_bytes(path, encoded)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -249,13 +261,22 @@ def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
+def check_regular(path: Path) -> None:
+    """Refuse a pipe, a device or a socket: reading one may never end.
+
+    Raises:
+        OSError: it is one, or is not there.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal digits.
 
     Raises:
-        OSError: it cannot be read; a pipe is no file.
+        OSError: it cannot be read, or is no regular file.
     """
-    if path.is_fifo():
-        raise OSError(errno.EINVAL, "is no file", str(path))
+    check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -69,6 +69,24 @@ def within_memory(what: str, advice: str) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """Turn what torch.compile stumbles over, such as a compiler that does not work, into one line.
+
+    Raises:
+        UserError: torch.compile failed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise UserError(
+                f"compute.compile: torch.compile failed ({' '.join(str(error).split())[:200]}); "
+                f"set it to off, or CXX to a compiler that works, now {_compiler()}"
+            ) from error
+        raise
+
+
 def select_device() -> torch.device:
     """The device named by the environment variable BDBNN_DEVICE, else CUDA if there, else CPU.
 

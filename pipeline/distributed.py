@@ -81,7 +81,7 @@ def process_group(device: torch.device) -> Iterator[World]:
     if size == 1:
         yield World(rank=0, size=1)
         return
-    missing = [name for name in RENDEZVOUS if name not in os.environ]
+    missing = [name for name in RENDEZVOUS if not os.environ.get(name)]
     if missing:
         raise UserError(
             f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set: start with torchrun, or "
@@ -90,7 +90,14 @@ def process_group(device: torch.device) -> Iterator[World]:
     number_of_torchrun("RANK", 0, 0, size - 1)
     number_of_torchrun("MASTER_PORT", 0, 0, 2**16 - 1)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    store, rank, size = next(dist.rendezvous("env://"))
+    try:
+        store, rank, size = next(dist.rendezvous("env://"))
+    except dist.DistError as error:
+        raise UserError(
+            f"the {size} processes of WORLD_SIZE did not meet at MASTER_ADDR, "
+            f"{os.environ['MASTER_ADDR']}, and MASTER_PORT, {os.environ['MASTER_PORT']}: "
+            f"{str(error).partition(chr(10))[0]}"
+        ) from error
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # torchrun gives restarted processes the store that holds the addresses of the dead ones.
         # With several nodes the count may differ between them: see docs/clusters.md.

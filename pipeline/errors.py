@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import signal
@@ -26,6 +27,8 @@ def run(main: Callable[[], None]) -> None:
     """
     if signal.getsignal(signal.SIGINT) is end_interrupted:  # from now on there is work to clean up
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names need not be of the terminal's encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
         sys.stdout.flush()

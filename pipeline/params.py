@@ -34,6 +34,10 @@ PositiveInt = Annotated[int, Field(gt=0, le=LARGEST_INT)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 BatchSize = Annotated[int, Field(gt=0, le=2**20)]
+Temperature = Annotated[float, Field(gt=0, le=2**20)]
+"""Losses multiply with its square."""
+Text = Annotated[str, Field(max_length=2**12, pattern=r"^[^\x00]*$")]
+"""Whole characters, as pydantic makes sure for the pattern: YAML may escape half of one."""
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 UnitShare = Annotated[float, Field(ge=0, le=1)]
@@ -54,7 +58,7 @@ class Data(Section):
     """Where the images come from and how they are split."""
 
     source: Literal["digits", "cifar10", "folders", "shards"]
-    location: str
+    location: Text
     """Folder of the archive, class folders or shards, relative to the repository; unused by
     `digits`. Environment variables are expanded."""
     image_size: Pixels
@@ -140,7 +144,7 @@ class Student(Phase):
 class Pretrained(Section):
     """Where the weights of networks `torchvision_*` come from that are read, not trained."""
 
-    weights: str
+    weights: Text
     """`download` (torchvision's, of ImageNet), or a file: .pth or .safetensors. Environment
     variables are expanded."""
 
@@ -168,7 +172,7 @@ class Mimicking(Section):
 
     weight: NonNegativeFloat
     form: Literal["quantile", "softmax", "released"]
-    temperature: PositiveFloat
+    temperature: Temperature
     """The form `softmax` uses it."""
     sort_every: PositiveInt
     """Steps for which the form `quantile` keeps the ranks of the student's weights, which it also
@@ -179,7 +183,7 @@ class Distillation(Section):
     """Distillation of the teacher's logits."""
 
     weight: NonNegativeFloat
-    temperature: PositiveFloat
+    temperature: Temperature
 
 
 class CrossEntropy(Section):
@@ -327,7 +331,15 @@ def load_params(path: Path) -> Params:
         raise UserError(f"{path}: {'; '.join(_problem(item) for item in error.errors())}") from None
 
 
-_MALFORMED = (YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+_MALFORMED = (
+    YAMLError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+)
 """All but the first is what the constructors of dates, numbers and sets stumble over."""
 
 

@@ -12,6 +12,9 @@ import tokenize
 from pathlib import Path
 
 import grimp
+from grimp.exceptions import SourceSyntaxError
+
+from pipeline.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,8 +27,14 @@ def program(module: str) -> dict[str, str]:
 
     Returns:
         SHA-256 of `code_alone` of each file, by its path below the root of the project.
+
+    Raises:
+        UserError: a file is not Python.
     """
-    graph = grimp.build_graph("pipeline", "stages", cache_dir=None)
+    try:
+        graph = grimp.build_graph("pipeline", "stages", cache_dir=None)
+    except SourceSyntaxError as error:
+        raise UserError(str(error)) from error
     names = {module} | graph.find_upstream_modules(module)
     paths = {Path(*name.split(".")) for name in names}
     packages = {parent / "__init__.py" for path in paths for parent in path.parents}

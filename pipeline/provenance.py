@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from pipeline.artifacts import read_json, sha256, write_json
 from pipeline.device import Execution
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "dvc", "safetensors")
@@ -105,7 +105,7 @@ def _revision() -> dict[str, Any]:
     """
     revision = _git("rev-parse", "HEAD")
     if not revision:
-        return {"revision": os.environ.get("BDBNN_REVISION", "unknown"), "clean": None}
+        return {"revision": one_line(os.environ.get("BDBNN_REVISION", "unknown")), "clean": None}
     return {
         "revision": revision,
         "clean": _git("status", "--porcelain", "--", "pipeline", "stages") == "",

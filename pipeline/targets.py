@@ -33,7 +33,7 @@ def parse_targets(target: float | str) -> tuple[float, ...]:
         return (_possible(target),)
     targets: list[float] = []
     for entry in re.sub(r"\s*x\s*", "x", target.replace(",", " ")).split():
-        match = re.fullmatch(r"(\d+(?:\.\d*)?)(?:x(\d{1,4}))?", entry)
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)(?:x([0-9]{1,4}))?", entry)
         if not match:
             raise ValueError(
                 f"{entry!r} is not a target such as 1.8 or 1.4 x14 "

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.data.prepared import StreamedManifest
 from pipeline.data.sources.prepare import prepare
-from pipeline.errors import run
+from pipeline.errors import one_line, run
 from pipeline.params import load_params
 from stages.arguments import stage_parser
 
@@ -31,7 +31,7 @@ def main() -> None:
         f"{len(manifest.classes)} classes -> {arguments.out}"
     )
     if isinstance(manifest, StreamedManifest) and manifest.unreadable:
-        print(f"left out as unreadable: {', '.join(manifest.unreadable)}")
+        print(f"left out as unreadable: {', '.join(map(one_line, manifest.unreadable))}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 import math
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -296,5 +297,12 @@ def test_sha256(tmp_path):
     write_bytes(tmp_path / "a", b"abc")
     assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="is no file"):
-        sha256(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="not a regular file"):
+            sha256(path)
+
+
+def test_half_a_character_cannot_be_written(tmp_path):
+    with pytest.raises(UserError, match=r"file.json: could not be written: 'utf-8' codec can't en"):
+        write_json(tmp_path / "file.json", {"name": "\udcff"})
+    assert not list(tmp_path.iterdir())

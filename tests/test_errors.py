@@ -70,6 +70,19 @@ def test_an_output_that_cannot_be_written_is_one_line(output, printed):
     assert told.returncode == 1
 
 
+def test_what_the_encoding_of_the_output_lacks_is_escaped():
+    program = "from pipeline.errors import run; run(lambda: print('Bäume', chr(0xDCFF)))"
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "B\\xe4ume \\udcff\n"
+
+
 def test_a_file_of_torchrun_that_cannot_be_written_hides_no_error(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "missing/error.json"))
     assert ended(UserError("wrong"), capsys) == "error: wrong\n"

@@ -118,6 +118,15 @@ BAD = {
         {"compute.threads": 100000},
         "compute.threads is 100000: Input should be less than or equal to 1024",
     ),
+    "half a character": (
+        {"data.location": "\ud800"},
+        "data.location is '\\ud800': Input should be",
+    ),
+    "a null": ({"data.location": "a\0b"}, "data.location is 'a\\x00b': String should match"),
+    "a temperature whose square is infinite": (
+        {"distillation.temperature": 1e300},
+        "distillation.temperature is 1e+300: Input should be less than or equal to 1048576",
+    ),
     "target is a list": ({"kurtosis.target": [1.8]}, "kurtosis.target is [1.8]: "),
 }
 
@@ -171,6 +180,7 @@ BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + b"".join(
         (b"a: !!float abc", "is not valid YAML"),
         (b"a: 2001-99-99", "is not valid YAML .month must be in 1..12"),
         (b"a: !!int ''", "is not valid YAML"),
+        (b"a: !!omap [a: 1, 3]", "is not valid YAML"),
         (b"a: !!python/object:os.system {}", "could not determine a constructor"),
         (b"a: &a {b: 1}\nc: {<<: *a}\n", r"the alias \*a: write the value out"),
         (BOMB, r"the alias \*a0: write the value out"),

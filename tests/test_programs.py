@@ -4,6 +4,7 @@ import grimp
 import pytest
 
 from pipeline import programs
+from pipeline.errors import UserError
 from pipeline.programs import code_alone, program
 from tests.conftest import ROOT, run_in_process
 
@@ -92,6 +93,18 @@ def test_a_program_is_a_module_with_all_that_it_imports(tmp_path, monkeypatch):
     (tmp_path / "b/inner/third.py").write_text("g = 2  # more\n")
     changed = program("a.first")
     assert {name for name in found if changed[name] != found[name]} == {"b/inner/third.py"}
+
+
+def test_a_file_that_is_not_python_is_named(tmp_path, monkeypatch):
+    package = tmp_path / "broken"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "half.py").write_text("def f(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    build = grimp.build_graph
+    monkeypatch.setattr(grimp, "build_graph", lambda *_, **options: build("broken", **options))
+    with pytest.raises(UserError, match=r"half\.py, line 1"):
+        program("broken.half")
 
 
 def test_checkpoints_depend_on_the_program_of_every_training():

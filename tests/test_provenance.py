@@ -55,3 +55,10 @@ def test_a_damaged_file_does_not_spoil_a_finished_training(written, tmp_path, co
     written("training", "weights")
     (tmp_path / "provenance/run.json").write_text(content)
     assert written("training", "weights")["training"]["outputs"].keys() == {"best"}
+
+
+def test_a_revision_that_is_not_utf_8(written, monkeypatch):
+    """A copy without Git takes it from the environment, and only when all is trained."""
+    monkeypatch.setattr("pipeline.provenance._git", lambda *_: None)
+    monkeypatch.setenv("BDBNN_REVISION", "v1\udcff")
+    assert written("training", "weights")["training"]["revision"] == r"v1\udcff"

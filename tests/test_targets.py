@@ -48,7 +48,9 @@ def test_targets(target, expected):
     assert parse_targets(target) == expected
 
 
-@pytest.mark.parametrize("target", ["", " , ", "-1.8", "1.8x", "1.8x99999", "x3", "1,8 y2", "nan"])
+@pytest.mark.parametrize(
+    "target", ["", " , ", "-1.8", "1.8x", "1.8x99999", "x3", "1,8 y2", "nan", "٣"]
+)
 def test_no_targets(target):
     with pytest.raises(ValueError, match="target"):
         parse_targets(target)

@@ -1,7 +1,5 @@
 """Encoded images where they are: files of their own, or rows of Parquet files."""
 
-import errno
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.artifacts import check_regular
 from pipeline.data.images import UnreadableImageError
 from pipeline.errors import UserError
 
@@ -127,16 +126,6 @@ class Reader:
         return content
 
 
-def check_regular(path: Path) -> None:
-    """Refuse a pipe, a device or a socket: opening one may wait for ever.
-
-    Raises:
-        OSError: it is one, or is not there.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-
-
 @contextmanager
 def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file; a UserError if it cannot be read, also later in the block."""
@@ -144,14 +133,19 @@ def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
         check_regular(path)
         with pq.ParquetFile(path) as shard:
             yield shard
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: is not a whole Parquet file ({reason})") from error
 
 
 def image_column(path: Path, schema: pa.Schema) -> str:
-    """Name of the column of images; a UserError if a shard has none."""
-    return known_column(path, schema, IMAGE_COLUMNS)
+    """Name of the column of images; a UserError if a shard has none, or one of another type."""
+    name = known_column(path, schema, IMAGE_COLUMNS)
+    kind = schema.field(name).type
+    place = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
+    if place < 0 or kind.field(place).type not in (pa.binary(), pa.large_binary()):
+        raise UserError(f"{path}: column {name} is {kind}, not a struct with bytes")
+    return name
 
 
 def known_column(path: Path, schema: pa.Schema, names: tuple[str, ...]) -> str:
@@ -173,8 +167,9 @@ def _content(path: Path) -> bytes:
     try:
         check_regular(path)
         return path.read_bytes()
-    except OSError as error:
-        raise UnreadableImageError(f"{path}: could not be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UnreadableImageError(f"{path}: could not be read: {reason}") from error
 
 
 def _row_group(path: Path, group: int) -> tuple[int, pa.ChunkedArray]:

@@ -1,5 +1,7 @@
 """A prepared data set on disk: three splits as plain arrays, and a manifest."""
 
+import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -15,9 +17,25 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.artifacts import atomic_folder, read_array, sha256, write_array, write_json
+from pipeline.artifacts import (
+    atomic_folder,
+    read_array,
+    read_json,
+    sha256,
+    write_array,
+    write_json,
+)
 from pipeline.errors import UserError
-from pipeline.params import LARGEST_CLASSES, Channels, Pixels, Section, Streaming
+from pipeline.params import (
+    LARGEST_CLASSES,
+    Channels,
+    NonNegativeInt,
+    Pixels,
+    Section,
+    Streaming,
+    Text,
+    UnitShare,
+)
 
 SplitName = Literal["train", "validation", "test"]
 MANIFEST = "manifest.json"
@@ -37,15 +55,15 @@ class Manifest(Section):
     source: str
     origin: dict[str, JsonValue]
     """Package and version, or names of files with their SHA-256."""
-    classes: Annotated[tuple[str, ...], Field(min_length=1, max_length=LARGEST_CLASSES)]
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=LARGEST_CLASSES)]
     channels: Channels
     image_size: Pixels
     """Height and width in pixels."""
-    counts: dict[SplitName, tuple[int, ...]]
+    counts: dict[SplitName, tuple[NonNegativeInt, ...]]
     """Images of each class in each split."""
-    mean: tuple[float, ...]
+    mean: tuple[UnitShare, ...]
     """Mean of each channel over all pixels of train and validation, scaled to [0, 1]."""
-    std: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0, le=1)], ...]
     """Population standard deviation of each channel over the same pixels."""
     checksums: dict[str, str]
     """SHA-256 of each file beside the manifest."""
@@ -57,23 +75,39 @@ class Manifest(Section):
                 f"mean has {len(self.mean)} values and std {len(self.std)}, channels is "
                 f"{self.channels}"
             )
+        twice = [name for name, count in Counter(self.classes).items() if count > 1]
+        if twice:
+            raise ValueError(f"classes names {twice[0]!r} twice")
         for name in get_args(SplitName):
             found = len(self.counts.get(name, ()))
             if found != len(self.classes):
                 raise ValueError(
                     f"counts has {found} classes in {name}, there are {len(self.classes)}"
                 )
+            if not any(self.counts[name]):
+                raise ValueError(f"counts has no image in {name}")
         return self
 
 
 class StreamedManifest(Manifest):
     """What an index holds, and how its images are read and cropped."""
 
-    location: str
+    location: Text
     """Folder of the images as params.yaml names it."""
     streaming: Streaming
     unreadable: tuple[str, ...]
     """Images that are left out because they cannot be read or decoded."""
+
+    @model_validator(mode="after")
+    def _fits_streaming(self) -> Self:
+        if self.channels != 3:
+            raise ValueError(f"channels is {self.channels}, streamed images have 3")
+        if self.streaming.resize < self.image_size:
+            raise ValueError(
+                f"streaming.resize is {self.streaming.resize}, less than image_size, "
+                f"{self.image_size}"
+            )
+        return self
 
 
 def write_prepared(
@@ -89,7 +123,8 @@ def write_prepared(
     """Write the splits and their manifest; `folder` appears, or is replaced, as a whole.
 
     Raises:
-        UserError: the folder cannot be written; what was there before is untouched.
+        UserError: all pixels of a channel are the same, or the folder cannot be written; what was
+            there before is untouched.
     """
     splits: dict[SplitName, Split] = {"train": train, "validation": validation, "test": test}
     with atomic_folder(folder, MANIFEST) as built:
@@ -97,6 +132,7 @@ def write_prepared(
             write_array(built / f"{name}_images.npy", np.ascontiguousarray(split.images))
             write_array(built / f"{name}_labels.npy", split.labels)
         mean, std = channel_statistics(train.images, validation.images)
+        check_channels(std)
         manifest = Manifest(
             source=source,
             origin=origin,
@@ -145,6 +181,15 @@ def statistics_of_counts(counts: np.ndarray) -> tuple[tuple[float, ...], tuple[f
     return tuple(means), tuple(stds)
 
 
+def check_channels(std: tuple[float, ...]) -> None:
+    """Refuse images that are to be divided by a standard deviation of 0."""
+    if 0.0 in std:
+        raise UserError(
+            f"all pixels of channel {std.index(0.0)} are the same in train and validation: there "
+            "is nothing to learn from"
+        )
+
+
 def _kind(content: Any) -> str:
     return "streamed" if isinstance(content, dict) and "streaming" in content else "resident"
 
@@ -165,11 +210,11 @@ def load_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        if path.is_fifo():
-            raise UserError(f"{path}: is no file")
-        return _ANY_MANIFEST.validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; run the stage prepare first") from error
+        content = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; run the stage prepare first") from error
+    try:
+        return _ANY_MANIFEST.validate_json(json.dumps(content))  # whose lists are tuples
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][1:])

@@ -75,8 +75,21 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
         UserError: a file is missing or damaged, network, data and reference do not fit together,
             the network computes no finite numbers, or the device is out of memory.
     """
-    check_writable(places.results)
     model, description = load_trained(places.model, "best")
+    identity = {
+        "row": description.row,
+        "network": description.architecture.network,
+        "seed": description.seed,
+    }
+    cell = "{network}-{row}-{seed}".format(**identity)
+    outputs = {
+        "metrics": places.results / f"{cell}.json",
+        "details": places.results / "details" / f"{cell}.json",
+        "outcomes": places.results / "outcomes" / f"{cell}.safetensors",
+    }
+    maps = places.results / "feature_maps" / f"{cell}.safetensors"
+    for path in (*outputs.values(), maps, places.results / "provenance" / f"{cell}.json"):
+        check_writable(path.parent, path.name)
     with within_memory(
         f"{places.model}: {BATCH_SIZE} test images at a time",
         "free it of other processes, or compute on the CPU: BDBNN_DEVICE=cpu",
@@ -86,20 +99,9 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
         raise UserError(
             f"{places.model}: the cross-entropy of its best epoch is {measured.best.loss}"
         )
-    identity = {
-        "row": description.row,
-        "network": description.architecture.network,
-        "seed": description.seed,
-    }
     metrics = identity | _metrics(params.evaluation, description, measured)
     details = identity | _details(params, places, description, measured)
-    cell = "{network}-{row}-{seed}".format(**identity)
-    outputs = {
-        "metrics": places.results / f"{cell}.json",
-        "details": places.results / "details" / f"{cell}.json",
-        "outcomes": places.results / "outcomes" / f"{cell}.safetensors",
-    }
-    write_tensors(places.results / "feature_maps" / f"{cell}.safetensors", measured.feature_maps)
+    write_tensors(maps, measured.feature_maps)
     write_outcomes(outputs["outcomes"], measured.best.outcomes)
     write_json(outputs["details"], details)
     write_json(outputs["metrics"], metrics)

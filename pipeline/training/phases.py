@@ -1,5 +1,6 @@
 """One training, from its plan to its files."""
 
+import re
 from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from pipeline.artifacts import check_replaceable, check_writable, sha256, write_
 from pipeline.data.loading.batches import Batches
 from pipeline.data.loading.dataset import Images, open_prepared
 from pipeline.data.prepared import Manifest, SplitName, StreamedManifest
-from pipeline.device import Execution, configure, select_device, within_memory
+from pipeline.device import Execution, compiling, configure, select_device, within_memory
 from pipeline.distributed import World, process_group
 from pipeline.errors import UserError
 from pipeline.models.architecture import Architecture, design
@@ -27,6 +28,7 @@ from pipeline.models.saved import (
     load_trained,
     save_trained,
 )
+from pipeline.names import FILE_NAME
 from pipeline.params import Augmentation, Params
 from pipeline.provenance import record
 from pipeline.training.checkpoint import Scratch, fingerprint
@@ -36,8 +38,8 @@ from pipeline.training.plan import Plan
 from pipeline.training.state import Outcome
 from pipeline.training.trainer import Task, Trainer
 
-OF_RESULTS = ("curves", "kurtosis", "provenance")
-"""Folders of the results that a training writes to."""
+OF_RESULTS = {"curves": ".csv", "kurtosis": ".csv", "provenance": ".json"}
+"""Folders of the results that a training writes to, and the suffix of its file there."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,15 @@ def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
             out of memory, or something cannot be written.
         SystemExit: a signal asked to stop; finished epochs are saved.
     """
-    check_replaceable(places.out, DESCRIPTION)
-    for folder in (places.out.parent, *(places.results / each for each in OF_RESULTS)):
-        check_writable(folder)
+    _check_places(places, plan)
     run = _run_name(places.out)
     device = select_device()
     interruption = Interruption()
-    with within_memory(
+    memory = within_memory(
         f"{run}: batch_size is {plan.phase.batch_size}",
         "lower batch_size, set compute.precision to bfloat16, or use more processes",
-    ):
+    )
+    with memory, compiling():
         execution = configure(params.compute, device, binary=plan.binarization is not None)
         with interruption.watch(), process_group(device) as world:
             images = open_prepared(places.data)
@@ -88,6 +89,23 @@ def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
                     description = _describe(params, plan, architecture, debug, outcome)
                     _write(places, description, outcome, execution, origin)
                     scratch.clear()
+
+
+def _check_places(places: TrainingPlaces, plan: Plan) -> None:
+    """Refuse, before anything is trained, what could not be written or would replace an input."""
+    out = places.out.resolve()
+    if not re.fullmatch(FILE_NAME, out.name):
+        raise UserError(f"{places.out}: its name, that of its curves, must be {FILE_NAME}")
+    for folder in (plan.start_folder, plan.teacher_folder, plan.distiller_folder):
+        if folder and out.is_relative_to(folder.resolve()):
+            raise UserError(f"{places.out}: would replace {folder}, which this training reads")
+    check_replaceable(places.out, DESCRIPTION)
+    check_writable(places.out.parent)
+    for each, suffix in OF_RESULTS.items():
+        folder = places.results / each
+        if folder.resolve().is_relative_to(out):
+            raise UserError(f"{folder}: lies in {places.out}, which is replaced whole")
+        check_writable(folder, f"{out.name}{suffix}")
 
 
 def _run_name(out: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pipeline.errors import UserError
 from pipeline.models.pretrained import PREFIX
-from pipeline.names import FILE_NAME
+from pipeline.names import FILE_NAME, STEP_ONE_ROWS
 from pipeline.params import Binarization, Params, Phase, Student
 
 Step = Literal["single", "one", "two"]
@@ -43,6 +43,11 @@ class Plan:
         for name in self.losses:
             if self.losses.count(name) > 1:
                 raise UserError(f"losses: {name} is named twice")
+        if (self.row in STEP_ONE_ROWS) != (self.step == "one"):
+            raise UserError(
+                f"step: {self.step} does not fit the row {self.row}; step one has the rows "
+                f"{', '.join(STEP_ONE_ROWS)}"
+            )
         start = self.start_folder
         if self.step == "two" and start and not re.fullmatch(FILE_NAME, start.name):
             raise UserError(f"step one {start}: its name, that of its curves, must be {FILE_NAME}")

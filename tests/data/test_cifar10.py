@@ -1,6 +1,7 @@
 """A real archive of the official layout, but of 70 images; its MD5 sums are patched in."""
 
 import hashlib
+import os
 import pickle
 import tarfile
 import threading
@@ -86,6 +87,13 @@ def test_without_network_the_file_and_its_place_are_named(archive, data, tmp_pat
     assert message.startswith(f"{tmp_path / 'empty'}: ")
     assert f"put cifar-10-python.tar.gz with MD5 {CIFAR10.tgz_md5}" in message
     assert "\n" not in message
+
+
+def test_a_pipe_in_the_place_of_the_archive_is_not_waited_for(archive, data):
+    archive.unlink()
+    os.mkfifo(archive)
+    with pytest.raises(UserError, match=rf"{archive}: could not be read: not a regular file$"):
+        load_source(data(source="cifar10", location=str(archive.parent)))
 
 
 def test_a_corrupt_archive_is_named(archive, data):

@@ -144,6 +144,18 @@ def test_damaged_images_are_refused_by_name_and_number(indexed, capsys):
     assert not images.root.with_name("folders-index").exists()
 
 
+def test_no_name_of_a_damaged_image_splits_or_colours_a_line(indexed, capsys):
+    images = indexed()
+    for number in (3, 5, 6, 7):
+        damage(images, number)
+        path = images.path("train", number)
+        path.rename(path.with_name(f"\x1b[31m\n{path.name}"))
+    with pytest.raises(UserError, match="see above"):
+        images.prepare()
+    told = capsys.readouterr().err
+    assert told.count(r"\x1b[31m\n00") == told.count("\n") == 4
+
+
 def test_skipped_images_are_listed_in_the_manifest_and_nowhere_else(indexed):
     images = indexed()
     damage(images, 4)

@@ -83,7 +83,7 @@ def test_missing_and_altered_files_are_named(tmp_path, name):
     with pytest.raises(UserError, match=rf"{name}: no such file"):
         load_split(tmp_path / "set", manifest, split)
     path.mkdir()
-    with pytest.raises(UserError, match=rf"{name}: could not be read: Is a directory"):
+    with pytest.raises(UserError, match=rf"{name}: could not be read: not a regular file"):
         load_split(tmp_path / "set", manifest, split)
 
 
@@ -126,7 +126,16 @@ def test_arrays_that_do_not_fit_the_manifest_are_named(tmp_path, name, array, me
         ("channels", 1, "mean has 3 values and std 3, channels is 1"),
         ("channels", -1, "channels: Input should be greater than 0"),
         ("image_size", 10**9, "image_size: Input should be less than or equal to 8192"),
-        ("classes", [], "classes: Tuple should have at least 1 item"),
+        ("classes", ["a"], "classes: Tuple should have at least 2 items"),
+        ("classes", ["a", "a"], "classes names 'a' twice"),
+        ("mean", [0.5, 0.5, 1e300], "mean.2: Input should be less than or equal to 1"),
+        ("std", [0.5, 0.5, 0], "std.2: Input should be greater than 0"),
+        ("counts", {"train": [-1, 2], "validation": [1, 1], "test": [4, 3]}, "counts.train.0: "),
+        (
+            "counts",
+            {"train": [3, 2], "validation": [0, 0], "test": [4, 3]},
+            "counts has no image in validation",
+        ),
         ("classes", ["a", "b", "c"], "counts has 2 classes in train, there are 3"),
         ("counts", {"train": [3, 2], "test": [4, 3]}, "counts has 0 classes in validation, there"),
     ],
@@ -140,7 +149,7 @@ def test_a_manifest_that_contradicts_itself_is_named(tmp_path, key, value, messa
 
 
 def test_a_missing_or_malformed_manifest_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"manifest.json: No such file.*; run the stage prepare"):
+    with pytest.raises(UserError, match=r"manifest.json: no such file; run the stage prepare"):
         load_manifest(tmp_path / "set")
     write(tmp_path / "set")
     path = tmp_path / "set" / "manifest.json"
@@ -148,10 +157,26 @@ def test_a_missing_or_malformed_manifest_is_named(tmp_path):
     path.write_text(json.dumps(content | {"channels": "three"}))
     with pytest.raises(UserError, match=r"manifest.json: is no manifest \(channels: "):
         load_manifest(tmp_path / "set")
-    for text in ("{", "[]", "3"):
+    for text in ("[]", "3"):
         path.write_text(text)
         with pytest.raises(UserError, match=r"manifest.json: is no manifest \(.+\)$"):
             load_manifest(tmp_path / "set")
+    origin = json.dumps(content["origin"])
+    whole = json.dumps(content)
+    for text in ("{", whole.replace(origin, '{"x": NaN}'), whole.replace('"mean"', '"std"')):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"manifest.json: is not valid JSON \(.+\); run the "):
+            load_manifest(tmp_path / "set")
+
+
+def test_images_with_a_channel_of_one_value_are_refused(tmp_path):
+    black = {
+        name: Split(np.concatenate([split.images[:, :2], 0 * split.images[:, :1]], 1), split.labels)
+        for name, split in SPLITS.items()
+    }
+    with pytest.raises(UserError, match=r"^all pixels of channel 2 are the same in train and val"):
+        write_prepared(tmp_path / "set", source="folders", origin={}, classes=("a", "b"), **black)
+    assert not (tmp_path / "set").exists()
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "train_images.npy"])
@@ -159,7 +184,7 @@ def test_a_pipe_is_not_waited_for(tmp_path, name):
     write(tmp_path / "set")
     (tmp_path / "set" / name).unlink()
     os.mkfifo(tmp_path / "set" / name)
-    with pytest.raises(UserError, match=rf"{name}: .*is no file$"):
+    with pytest.raises(UserError, match=rf"{name}: .*(is no file; run the|not a regular file)"):
         load_split(tmp_path / "set", load_manifest(tmp_path / "set"), "train")
 
 

@@ -130,6 +130,7 @@ def test_a_damaged_page_is_named(write, load, data):
     [
         ({"img": [b"x"], "label": [0]}, r"column img is binary, not a struct with bytes$"),
         ({"image": [{"path": "a"}], "label": [0]}, r"column image is struct<.*>, not a struct"),
+        ({"img": [{"bytes": "x"}], "label": [0]}, r"column img is struct<bytes: string>, not a s"),
         ({"img": [{"bytes": b"x"}], "label": ["cat"]}, r"column label is string, not integers$"),
         ({"img": [{"bytes": b"x"}], "label": pa.array([None], pa.int64())}, r"1 rows have no lab"),
         ({"pixels": [0], "label": [0]}, r"has no column img or image \(found pixels, label\)$"),
@@ -198,6 +199,13 @@ def test_a_class_name_given_twice_is_named(write, load, names):
         load()
 
 
+def test_a_shard_whose_name_is_not_utf_8_is_named(write, load, tmp_path):
+    write("train-0.parquet", [0, 1]).rename(tmp_path / os.fsdecode(b"train-\xff.parquet"))
+    write("test-0.parquet", [0, 1])
+    with pytest.raises(UserError, match=r"the file name 'train-\\udcff.parquet' is not UTF-8; ren"):
+        load()
+
+
 def test_a_shard_that_is_no_regular_file_is_named(write, load, tmp_path):
     write("test-0.parquet", [0, 1])
     os.mkfifo(tmp_path / "train-0.parquet")
@@ -209,7 +217,10 @@ def test_a_shard_that_is_no_regular_file_is_named(write, load, tmp_path):
 def test_a_row_without_a_readable_image_is_named(load, data, tmp_path, write, content):
     write("test-0.parquet", [0, 1])
     rows = [{"bytes": content, "path": "a.png"}] * 4
-    pq.write_table(pa.table({"img": rows, "label": [0, 0, 1, 1]}), tmp_path / "train-0.parquet")
+    pq.write_table(
+        pa.table({"img": pa.array(rows, IMAGE), "label": [0, 0, 1, 1]}),
+        tmp_path / "train-0.parquet",
+    )
     with pytest.raises(UserError, match=r"^\S+train-0.parquet row \d: (has no image|could not)"):
         split_source(load(), data(validation=0.5))
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import joblib
 import numpy as np
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
+from pipeline.artifacts import sha256
 from pipeline.data.loading import streaming
 from pipeline.data.loading.dataset import open_prepared
 from pipeline.data.loading.streaming import _start, worker_count
@@ -279,6 +281,76 @@ def test_a_damaged_or_missing_index_is_named(indexed):
     path.unlink()
     with pytest.raises(UserError, match=r"test.parquet: no such file$"):
         evaluation(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("row", None),
+        ("path", pa.nulls(20, pa.string())),
+        ("path", pa.array(range(20))),
+        ("row", pa.array(["-1"] * 20)),
+    ],
+    ids=["no column", "no paths", "paths are numbers", "rows are text"],
+)
+def test_an_index_that_fits_its_checksum_but_is_none_is_named(indexed, name, values):
+    folder = indexed().prepare()
+    path = folder / "test.parquet"
+    table = pq.read_table(path)
+    place = table.column_names.index(name)
+    table = table.remove_column(place) if values is None else table.set_column(place, name, values)
+    pq.write_table(table, path)
+    vouch_for(path)
+    with pytest.raises(UserError, match=r"test.parquet: is not (the|an) index of (a split|im)"):
+        evaluation(folder)
+    path.write_bytes(b"")
+    vouch_for(path)
+    with pytest.raises(UserError, match=r"test.parquet: is not an index of images \(.* 0 bytes\)$"):
+        evaluation(folder)
+
+
+def vouch_for(path):
+    """Put the checksum of a file into the manifest beside it."""
+    manifest = path.with_name("manifest.json")
+    content = json.loads(manifest.read_text())
+    content["checksums"][path.name] = sha256(path)
+    manifest.write_text(json.dumps(content))
+
+
+def test_a_path_in_an_index_that_no_file_can_have(indexed):
+    folder = indexed().prepare()
+    path = folder / "test.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(0, "path", pa.array(["a\0b"] * 20)), path)
+    vouch_for(path)
+    with pytest.raises(UserError, match=r"could not be read: embedded null byte$"):
+        whole(evaluation(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": 1, "mean": [0.5], "std": [0.5]}, "channels is 1, streamed images have 3"),
+        ({"image_size": 512}, "streaming.resize is "),
+        ({"location": "a\0b"}, "location: String should match"),
+    ],
+)
+def test_a_manifest_that_contradicts_its_section_streaming(indexed, changes, message):
+    folder = indexed().prepare()
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UserError, match=rf"manifest.json: is no manifest \(.*{message}"):
+        evaluation(folder)
+
+
+def test_a_shard_whose_images_became_something_else_is_named(indexed):
+    images = indexed("shards")
+    folder = images.prepare()
+    path = images.root / "test-00001-of-00002.parquet"
+    labels = pq.read_table(path)["label"]
+    pq.write_table(pa.table({"image": pa.array([1] * len(labels)), "label": labels}), path)
+    with pytest.raises(UserError, match=rf"^{path}: column image is int64, not a struct with byt"):
+        whole(evaluation(folder))
 
 
 def test_a_location_that_is_not_set_is_named(indexed, monkeypatch):

@@ -253,6 +253,11 @@ def test_results_that_cannot_be_written_are_told_before_anything_is_measured(pla
     places.results.touch()
     with pytest.raises(UserError, match=r"results: could not be written: Not a directory$"):
         evaluate_cell(params, places)
+    places.results.unlink()
+    taken = places.results / "details" / f"{places.model.name}.json"
+    taken.mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"^{taken}: could not be written: it is a folder$"):
+        evaluate_cell(params, places)
 
 
 def test_feature_map_image_beyond_the_test_images(places, params):

@@ -5,6 +5,7 @@ import json
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch._dynamo.exc import BackendCompilerFailed
 
 from pipeline.artifacts import read_json, read_tensors, sha256, write_json, write_tensors
 from pipeline.models.resnet20 import ResNet20
@@ -79,6 +81,17 @@ ARGUMENTS = {
         {"losses": ("cross_entropy", "kurtosis", "kurtosis")},
         "losses: kurtosis is named twice",
     ),
+    "a row of two steps": (
+        {"row": "complete-step-one"},
+        "step: single does not fit the row complete-step-one; step one has the rows binary-step-o",
+    ),
+    "the place of an input": ({"out": TEACHER}, f"{TEACHER}: would replace {TEACHER}, which this"),
+    "a place in an input": ({"out": f"{TEACHER}/x"}, f"{TEACHER}/x: would replace {TEACHER}, whic"),
+    "a name of two lines": ({"out": "models/a\nb"}, r"models/a\nb: its name, that of its curves, "),
+    "results that would be replaced": (
+        {"results": STUDENT},
+        f"{STUDENT}/curves: lies in {STUDENT}, which is replaced whole",
+    ),
     "no logits": ({"losses": ("kurtosis",)}, "losses: kurtosis: needs cross_entropy or distillati"),
 }
 
@@ -103,6 +116,14 @@ ENVIRONMENTS = {
         {"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"},
         "RANK is '2': torchrun sets it, to a whole number from 0 to 1",
     ),
+    "no address": (
+        {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "", "MASTER_PORT": "0"},
+        "WORLD_SIZE is 2, but MASTER_ADDR is not set: start with torchrun, or unset WORLD_SIZE",
+    ),
+    "a port in use": (
+        {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "USED"},
+        "the 2 processes of WORLD_SIZE did not meet at MASTER_ADDR, localhost, and MASTER_PORT, ",
+    ),
     "no port": (
         {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "http"},
         "MASTER_PORT is 'http': torchrun sets it, to a whole number from 0 to 65535",
@@ -117,9 +138,25 @@ def test_an_environment_that_torchrun_did_not_make(
     make_workplace, run_here, monkeypatch, environment, expected
 ):
     folder = make_workplace()
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert_one_line(run_here("binarize", folder, *arguments("binarize")), expected)
+    with socket.create_server(("", 0)) as server:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value.replace("USED", str(server.getsockname()[1])))
+        assert_one_line(run_here("binarize", folder, *arguments("binarize")), expected)
+    assert_nothing_written(folder)
+
+
+def test_a_compiler_that_does_not_work(make_workplace, run_here, monkeypatch):
+    """To compile takes a minute: the network raises what torch.compile raises then."""
+    folder = make_workplace()
+
+    def cannot_be_compiled(network, images):
+        raise BackendCompilerFailed(print, IndexError("list index\nout of range"), None)
+
+    monkeypatch.setattr(ResNet20, "forward", cannot_be_compiled)
+    monkeypatch.setenv("CXX", "/bin/true")
+    end = run_here("binarize", folder, *arguments("binarize"))
+    assert_one_line(end, "compute.compile: torch.compile failed (backend='print' raised: IndexErr")
+    assert "set it to off, or CXX to a compiler that works, now /bin/true" in end.err
     assert_nothing_written(folder)
 
 
@@ -302,6 +339,10 @@ def test_a_file_where_the_results_or_the_scratch_area_should_be(make_workplace, 
     assert "epoch" not in end.out, "nothing is trained first"
     assert_nothing_written(folder)
     (folder / "results").unlink()
+    (folder / f"results/digits/provenance/{CELL}.json").mkdir(parents=True)
+    end = run_here("binarize", folder, *arguments("binarize"))
+    assert_one_line(end, f"results/digits/provenance/{CELL}.json: could not be written: it is a f")
+    shutil.rmtree(folder / "results")
     (folder / ".scratch").touch()
     end = run_here("binarize", folder, *arguments("binarize"))
     assert_one_line(end, f".scratch/digits/{CELL}: could not be locked: ")

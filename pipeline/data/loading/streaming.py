@@ -14,12 +14,14 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
+from pipeline.artifacts import reading
 from pipeline.data.crops import Crop, EvaluationCrop, TrainingCrop
 from pipeline.data.encoded import Encoded
 from pipeline.data.loading.batches import Batches, Images, Shares, epoch_generator
@@ -32,6 +34,16 @@ from pipeline.distributed import LARGEST_WORLD, World, number_of_torchrun
 from pipeline.errors import UserError
 from pipeline.params import Augmentation, resolve
 
+INDEX = pa.schema(
+    [
+        ("path", pa.string()),
+        ("row", pa.int64()),
+        ("group", pa.int64()),
+        ("size", pa.int64()),
+        ("label", pa.int64()),
+    ]
+)
+"""Columns of the index of a split, none with missing values."""
 SHUFFLE_WINDOW = 4096
 """Images of shards that are shuffled among each other."""
 LEFT_TO_THE_TRAINING = (signal.SIGINT, signal.SIGTERM)
@@ -128,7 +140,11 @@ class StreamedImages(Images):
         """Where the images of a split are, their sizes in bytes, and labels."""
         path = self._folder / f"{split}.parquet"
         check_sum(path, self.manifest)
-        table = pq.read_table(path, columns=["path", "row", "group", "size", "label"])
+        with reading(path, "an index of images", pa.ArrowException):
+            table = pq.read_table(path, columns=INDEX.names)
+        columns = table.schema.remove_metadata()
+        if columns != INDEX or any(column.null_count for column in table.columns):
+            raise UserError(f"{path}: is not the index of a split; run the stage prepare again")
         rows, groups, sizes, labels = (
             table[name].to_numpy() for name in ("row", "group", "size", "label")
         )

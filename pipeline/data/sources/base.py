@@ -165,6 +165,14 @@ def existing_folder(location: Path) -> Path:
     return location
 
 
+def check_unicode(folder: Path, name: str) -> None:
+    """Refuse a file in `folder` whose `name` cannot be listed in JSON or Parquet."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{folder}: the file name {name!a} is not UTF-8; rename it") from None
+
+
 def digest_of_lines(sums: Iterable[tuple[str, str]]) -> str:
     """SHA-256 of the lines `sha256sum` would print, sorted by name.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.artifacts import check_regular
 from pipeline.data.sources.base import PixelSamples, Source
 from pipeline.errors import UserError
 
@@ -19,6 +20,7 @@ def load(location: Path) -> Source:
 
     Raises:
         UserError: the archive is corrupt, or neither there nor to be had over the network.
+        OSError: the archive cannot be read.
     """
     # Imported here: torchvision takes seconds, which the other sources need not wait for.
     from torchvision.datasets import CIFAR10  # noqa: PLC0415
@@ -27,8 +29,10 @@ def load(location: Path) -> Source:
     folder = DEFAULT_FOLDER if location == Path() else location
     archive = folder / CIFAR10.filename
     wanted = f"{CIFAR10.filename} with MD5 {CIFAR10.tgz_md5} from {CIFAR10.url}"
-    if archive.exists() and not check_integrity(archive, CIFAR10.tgz_md5):
-        raise UserError(f"{archive}: MD5 is {calculate_md5(archive)}; replace it by {wanted}")
+    if archive.exists():
+        check_regular(archive)
+        if not check_integrity(archive, CIFAR10.tgz_md5):
+            raise UserError(f"{archive}: MD5 is {calculate_md5(archive)}; replace it by {wanted}")
     try:
         train = CIFAR10(folder, train=True, download=True)
         test = CIFAR10(folder, train=False)

@@ -12,8 +12,14 @@ import pyarrow as pa
 from PIL import Image
 
 from pipeline.artifacts import sha256
-from pipeline.data.encoded import Encoded, check_regular
-from pipeline.data.sources.base import EncodedSamples, Source, digest_of_lines, existing_folder
+from pipeline.data.encoded import Encoded
+from pipeline.data.sources.base import (
+    EncodedSamples,
+    Source,
+    check_unicode,
+    digest_of_lines,
+    existing_folder,
+)
 from pipeline.errors import UserError
 
 
@@ -78,10 +84,7 @@ def _files(root: Path, split: str, classes: tuple[str, ...]) -> list[tuple[str, 
             raise UserError(f"{root / split / name}: holds no image")
         files += [(path.relative_to(root).as_posix(), label) for path in of_class]
     for name, _ in files:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{root}: the file name {name!a} is not UTF-8; rename it") from None
+        check_unicode(root, name)
     return files
 
 
@@ -116,6 +119,4 @@ def _samples(root: Path, files: list[tuple[str, int]]) -> EncodedSamples:
 
 def _digest(root: Path, paths: list[str]) -> str:
     """SHA-256 of the lines `sha256sum` would print for all files in sorted order."""
-    for path in paths:
-        check_regular(root / path)
     return digest_of_lines((path, sha256(root / path)) for path in paths)

@@ -15,10 +15,16 @@ from pipeline.artifacts import atomic_folder, atomic_path, sha256, write_json
 from pipeline.data.crops import EvaluationCrop
 from pipeline.data.encoded import Encoded, Reader
 from pipeline.data.images import UnreadableImageError, load_image
-from pipeline.data.prepared import MANIFEST, SplitName, StreamedManifest, statistics_of_counts
+from pipeline.data.prepared import (
+    MANIFEST,
+    SplitName,
+    StreamedManifest,
+    check_channels,
+    statistics_of_counts,
+)
 from pipeline.data.sources.base import EncodedSamples, Source, digest_of_lines, in_threads
 from pipeline.data.sources.splitting import choose
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.params import Data, Streaming
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -55,7 +61,7 @@ def write_index(folder: Path, source: Source, data: Data, streaming: Streaming) 
     Raises:
         UserError: images cannot be decoded and streaming.unreadable does not say to skip them; a
             class is left without an image in a split; a shard is damaged or its row groups too
-            large; or the folder cannot be written.
+            large; all pixels of a channel are the same; or the folder cannot be written.
     """
     parts: dict[SplitName, tuple[Encoded, np.ndarray]] = {}
     for name, (samples, chosen) in choose(source, data).items():
@@ -75,6 +81,7 @@ def write_index(folder: Path, source: Source, data: Data, streaming: Streaming) 
     else:
         counts = checked["train"].counts + checked["validation"].counts
         statistics = statistics_of_counts(counts.numpy())
+        check_channels(statistics[1])
     with atomic_folder(folder, MANIFEST) as built:
         for name, table in tables.items():
             with atomic_path(built / f"{name}.parquet") as path:
@@ -140,7 +147,7 @@ def _unreadable(
         images = sum(len(labels) for _, labels in parts.values())
         named = "; ".join(problems)
         if len(problems) > MAX_NAMED_IN_LINE:
-            print(*problems, sep="\n", file=sys.stderr)
+            print(*map(one_line, problems), sep="\n", file=sys.stderr)
             named = "see above"
         raise UserError(
             f"data.location is {data.location!r}: {len(problems)} of {images} images are "

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.artifacts import sha256
 from pipeline.data.encoded import Encoded, image_column, known_column, open_shard
-from pipeline.data.sources.base import EncodedSamples, Source, existing_folder
+from pipeline.data.sources.base import EncodedSamples, Source, check_unicode, existing_folder
 from pipeline.errors import UserError
 
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -69,6 +69,7 @@ def load(location: Path) -> Source:
 def _files(folder: Path, split: str) -> list[Path]:
     files = sorted(folder.glob(f"{split}-*.parquet"))
     for path in files:
+        check_unicode(folder, path.name)
         numbered = re.fullmatch(rf"{split}-\d+-of-(\d+)\.parquet", path.name)
         if numbered and int(numbered[1]) != len(files):
             raise UserError(f"{path}: is one of {int(numbered[1])} shards, found {len(files)}")
@@ -83,7 +84,10 @@ class _Shard:
         with open_shard(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
             label = known_column(path, schema, LABEL_COLUMNS)
-            self._check_types(schema, image_column(path, schema), label)
+            image_column(path, schema)
+            kind = schema.field(label).type
+            if not pa.types.is_integer(kind):
+                raise UserError(f"{path}: column {label} is {kind}, not integers")
             labels = file.read(columns=[label])[label]
         if not len(labels):
             raise UserError(f"{path}: has no rows")
@@ -93,14 +97,6 @@ class _Shard:
         groups = range(metadata.num_row_groups)
         self.groups = np.repeat(groups, [metadata.row_group(each).num_rows for each in groups])
         self.class_names = _class_names(path, schema, label)
-
-    def _check_types(self, schema: pa.Schema, image: str, label: str) -> None:
-        kind = schema.field(image).type
-        if not (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
-            raise UserError(f"{self.path}: column {image} is {kind}, not a struct with bytes")
-        kind = schema.field(label).type
-        if not pa.types.is_integer(kind):
-            raise UserError(f"{self.path}: column {label} is {kind}, not integers")
 
 
 class _Feature(BaseModel):
