@@ -1,14 +1,15 @@
 """Name what images show, by an exported network: classes with probabilities.
 
 Prints one line for each image on stdout, as --format says, and one on stderr for each file that is
-no image and each folder that holds none; if there was such a one, the exit code is 1. Folders are
-searched for images, with all folders in them.
+no image and each folder that holds none or cannot be read; if there was such a one, the exit code
+is 1. Folders are searched for images, with all folders in them.
 """
 
 import argparse
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from pipeline.data.images import FORMATS
 from pipeline.errors import UserError, one_line, run
 from pipeline.inference.engine import BATCH, ExportedNetwork, load_export, softmax
 from pipeline.inference.preparation import read_pixels
@@ -70,14 +72,29 @@ def main() -> None:
 def _files(paths: Iterable[Path], bad: list[Path]) -> Iterator[Path]:
     """The files named, and those of the folders named whose suffix is that of an image."""
     for path in paths:
-        if path.is_dir():
-            suffixes = Image.registered_extensions()
-            found = sorted(each for each in path.rglob("*") if each.suffix.lower() in suffixes)
-            if not found:
-                _tell(f"{path}: holds no image", path, bad)
-            yield from found
-        else:
+        if not os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises where a name is too long
             yield path
+        elif found := _images_in(path, bad):
+            yield from found
+        elif path not in bad:
+            _tell(f"{path}: holds no image", path, bad)
+
+
+def _images_in(folder: Path, bad: list[Path]) -> list[Path]:
+    """Its images, and those of all folders in it; `bad` gets the folders that cannot be read."""
+
+    def tell(error: OSError) -> None:
+        path = Path(error.filename)
+        _tell(f"{path}: could not be read: {error.strerror}", path, bad)
+
+    known = Image.registered_extensions().items()
+    suffixes = {suffix for suffix, name in known if name in FORMATS}
+    return sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, onerror=tell)
+        for name in names
+        if Path(name).suffix.lower() in suffixes
+    )
 
 
 def _predictions(
@@ -85,15 +102,15 @@ def _predictions(
 ) -> Iterator[tuple[Path, np.ndarray]]:
     """Each image with its probabilities; `bad` gets the files that are none."""
     while chunk := list(islice(files, BATCH)):
-        images: dict[Path, np.ndarray] = {}
+        images: list[tuple[Path, np.ndarray]] = []
         for path in chunk:
             try:
-                images[path] = read_pixels(path, network.manifest)
+                images.append((path, read_pixels(path, network.manifest)))
             except UserError as error:
                 _tell(str(error), path, bad)
         if images:
-            probabilities = softmax(network.logits(np.stack(list(images.values()))))
-            yield from zip(images, probabilities, strict=True)
+            read, pixels = zip(*images, strict=True)
+            yield from zip(read, softmax(network.logits(np.stack(pixels))), strict=True)
 
 
 def _tell(reason: str, path: Path, bad: list[Path]) -> None:

@@ -1,5 +1,10 @@
-"""A trained network reaches those who have nothing but the address of the repository."""
+"""A trained network reaches its users as the documentation says."""
 
+import contextlib
+import io
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +14,40 @@ from tests.clone import Clone
 from tests.conftest import ROOT, read_yaml
 
 TABLES = {"digits": Path(), "cifar10": Path("tables/cifar10")}
+
+
+EXPORT = "exports/digits/resnet20-complete-1"
+
+
+def documented(language: str, word: str) -> str:
+    """The block of code in docs/experiments.md that holds a word."""
+    text = (ROOT / "docs/experiments.md").read_text()
+    blocks = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return next(block for block in blocks if word in block)
+
+
+def test_what_the_command_prints_for_the_committed_image() -> None:
+    command = documented("sh", "stages.predict").split()
+    assert f"`{' '.join(command)}`" in (ROOT / "README.md").read_text()
+    given = [command[-1], f"{command[-2]}/export.json"]
+    subprocess.check_call(["git", "ls-files", "--error-unmatch", *given], cwd=ROOT)
+    printed = subprocess.check_output([sys.executable, *command[1:]], cwd=ROOT, text=True)
+    assert f"It prints `{printed.strip()}`." in (ROOT / "docs/experiments.md").read_text()
+
+
+def test_what_the_code_prints_for_the_committed_image(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(documented("python", "load_export"), {})
+    assert printed.getvalue() == "3\n"
+
+
+def test_git_brings_one_export_without_the_others(tmp_path) -> None:
+    commands = documented("sh", "--sparse")
+    commands = commands.replace("<address of this repository>", f"file://{ROOT}")
+    subprocess.check_call(["bash", "-ec", commands], cwd=tmp_path)
+    assert list((tmp_path / "bd-bnn/exports").glob("*/*")) == [tmp_path / "bd-bnn" / EXPORT]
+    assert load_export(tmp_path / "bd-bnn" / EXPORT).manifest.row == "complete"
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from pipeline.artifacts import read_json
 from pipeline.data.sources import cifar10
 from pipeline.data.sources.registry import load_source
 from pipeline.data.sources.splitting import choose
-from pipeline.errors import UserError, run
+from pipeline.errors import UserError, one_line, run
 from pipeline.evaluation.outcomes import read_outcomes
 from pipeline.inference.engine import load_export
 from pipeline.inference.manifest import MANIFEST, Manifest
@@ -43,8 +43,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"))
     arguments = parser.parse_args()
     checked = failed = 0
-    for manifest in sorted(arguments.exports.glob(f"*/*/{MANIFEST}")):
-        folder = manifest.parent
+    for folder in sorted(arguments.exports.glob("*/*/")):
         name = f"{folder.parent.name}/{folder.name}"
         try:
             print(f"{name}: {_check(folder, arguments.results / folder.parent.name)}", flush=True)
@@ -52,7 +51,7 @@ def main() -> None:
         except NotHereError as reason:
             print(f"{name}: not checked: {reason}", flush=True)
         except UserError as error:
-            print(f"{name}: FAILED: {error}", flush=True)
+            print(one_line(f"{name}: FAILED: {error}"), flush=True)
             failed += 1
     if failed:
         raise UserError(f"{failed} of {checked + failed} exports differ from what is committed")

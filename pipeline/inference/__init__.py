@@ -8,3 +8,8 @@ Example:
     probabilities = predict(network, [Path("three.png")])
     print(network.manifest.classes[probabilities[0].argmax()])
 """
+
+import sys
+
+# Importing openvino reports it to its makers, over the network, where this package can be imported.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

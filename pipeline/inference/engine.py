@@ -41,11 +41,13 @@ class ExportedNetwork:
                 f"{self.manifest.name}: images are {pixels.dtype} {pixels.shape[1:]}, it takes "
                 f"uint8 {wanted}"
             )
-        parts = [np.empty((0, len(self.manifest.classes)), np.float32)]
+        logits = np.empty((len(pixels), len(self.manifest.classes)), np.float32)
+        last = max(0, len(pixels) - BATCH)
         for start in range(0, len(pixels), BATCH):
-            batch = np.ascontiguousarray(pixels[start : start + BATCH])
-            parts.append(self.compiled(len(batch))(batch)[0].copy())
-        return np.concatenate(parts)
+            part = slice(min(start, last), start + BATCH)  # of one size: compiling takes longest
+            batch = np.ascontiguousarray(pixels[part])
+            logits[part] = self.compiled(len(batch))(batch)[0]
+        return logits
 
     def compiled(self, batch: int) -> Any:
         """The `openvino.CompiledModel` for batches of this size, compiled once."""

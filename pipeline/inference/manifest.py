@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
 
-from pipeline.artifacts import read_json, sha256, write_json
+from pipeline.artifacts import read_json, reading, sha256, write_json
 from pipeline.errors import UserError
 
 MANIFEST = "export.json"
@@ -77,10 +78,11 @@ def read_manifest(folder: Path) -> Manifest:
     """Read export.json of `folder` and hold it and the files beside it against their checksums.
 
     Raises:
-        UserError: it is missing, of another version, or it or a file beside it was changed.
+        UserError: it is of another version, or it or a file beside it is missing, unreadable or
+            changed.
     """
     path = folder / MANIFEST
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  Path.is_file raises where a name is too long
         raise UserError(
             f"{folder}: is no exported network, it has no {MANIFEST}; python -m stages.export "
             "makes one from a trained network"
@@ -104,9 +106,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _check_file(path: Path, stated: str | None) -> None:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file, the export is not whole")
-    if sha256(path) != stated:
+    with reading(path, "a part of the export"):
+        found = sha256(path)
+    if found != stated:
         raise UserError(f"{path}: was changed or cut short: it differs from its checksum")
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pipeline.artifacts import read_array, read_json, write_json
+from pipeline.artifacts import read_array, read_json, sha256, write_json
 from pipeline.evaluation.outcomes import write_outcomes
 from pipeline.inference.engine import load_export
-from pipeline.inference.manifest import WEIGHTS, read_manifest, write_manifest
+from pipeline.inference.manifest import MANIFEST, MODEL, WEIGHTS, read_manifest, write_manifest
 from tests.conftest import ROOT, End
 
 RUN = "digits/resnet20-binary-1"
@@ -54,6 +54,24 @@ def test_a_changed_bit_of_the_model(exported, results, check) -> None:
     assert result.code == 1
     assert f"{RUN}: FAILED: {path}: was changed or cut short" in result.out
     assert result.err == "error: 1 of 1 exports differ from what is committed\n"
+
+
+def test_an_export_without_its_manifest(exported, check) -> None:
+    (exported / MANIFEST).unlink()
+    result = check()
+    assert result.code == 1
+    assert f"{RUN}: FAILED: {exported}: is no exported network, it has no {MANIFEST}" in result.out
+
+
+def test_what_openvino_refuses_is_one_line(exported, check) -> None:
+    """With checksums that fit."""
+    manifest = read_manifest(exported)
+    (exported / MODEL).write_text("<net")
+    files = {**manifest.files, MODEL: sha256(exported / MODEL)}
+    write_manifest(exported, manifest.model_copy(update={"files": files}))
+    result = check()
+    assert f"FAILED: {exported / MODEL}: could not be read by OpenVINO" in result.out
+    assert result.out.count("\n") == 1
 
 
 def test_a_changed_outcome(exported, results, check) -> None:

@@ -72,10 +72,12 @@ def in_engine(network: nn.Module, pixels: np.ndarray, mean=MEAN, std=STD):
     return compiled([pixels])[0], compiled, translated
 
 
-def in_torch(network: nn.Module, pixels: np.ndarray, mean=MEAN, std=STD) -> np.ndarray:
+def in_torch(
+    network: nn.Module, pixels: np.ndarray, mean=MEAN, std=STD, dtype=torch.float32
+) -> np.ndarray:
     normalize = Normalization(mean, std, pixels.shape[2:], torch.device("cpu"))
     with torch.inference_mode():
-        return network.eval()(normalize(torch.from_numpy(pixels))).numpy()
+        return network.eval()(normalize(torch.from_numpy(pixels)).to(dtype)).numpy()
 
 
 def random_pixels(count: int, channels: int, size: int) -> np.ndarray:
@@ -98,13 +100,18 @@ def test_binary_network_equals_evaluation(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_network_of_real_input_equals_torch(name: str) -> None:
+def test_network_of_real_input_is_as_exact_as_torch(name: str) -> None:
+    """Random batch norms magnify what float32 rounds, differently on each kind of processor."""
     network = trained_network(REAL[name])
     pixels = random_pixels(2, 3, REAL[name].image_size)
 
     logits, compiled, translated = in_engine(network, pixels)
 
-    np.testing.assert_allclose(logits, in_torch(network, pixels), rtol=1e-5, atol=1e-4)
+    expected = in_torch(network, pixels)
+    exact = in_torch(network.double(), pixels, dtype=torch.float64)
+    error, usual = (np.abs(each - exact).max() for each in (logits, expected))
+    assert error <= max(1e-4, 2 * usual) < 0.01
+    assert logits.argmax(1).tolist() == expected.argmax(1).tolist()
     assert translated.binary_convolutions == xnor_convolutions(compiled) == 0
 
 

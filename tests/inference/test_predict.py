@@ -1,6 +1,7 @@
 """The command that names what images show."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from pipeline.data.crops import EvaluationCrop
 from pipeline.inference.engine import load_export, predict
 from pipeline.inference.manifest import read_manifest
 from pipeline.inference.preparation import read_pixels
+from stages.predict import _files, _predictions
 from tests.conftest import ROOT, run_stage
 
 ORIENTATION = 0x0112
@@ -74,7 +76,8 @@ def test_formats(exported, digits, tmp_path) -> None:
 def test_bad_files_are_told_and_the_rest_goes_on(exported, digits, tmp_path) -> None:
     (tmp_path / "bad.png").write_text("no image")
     (tmp_path / "empty").mkdir()
-    images = ["bad.png", digits[0], "missing.png", "empty", digits[1]]
+    long = "long" * 100
+    images = ["bad.png", digits[0], "missing.png", "empty", digits[1], long]
 
     result = run_stage(
         "predict", "--model", exported, "--format", "csv", *images, cwd=tmp_path, check=False
@@ -86,6 +89,7 @@ def test_bad_files_are_told_and_the_rest_goes_on(exported, digits, tmp_path) -> 
         "error: bad.png: could not be decoded (none of the formats "
         "BMP, GIF, JPEG, JPEG2000, PNG, PPM, TIFF, WEBP)",
         "error: empty: holds no image",
+        f"error: {long}: could not be read: File name too long",
         "error: missing.png: no such file",
     ]
 
@@ -94,6 +98,37 @@ def test_a_folder_without_images_alone_is_an_error(exported, tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     end = run_stage("predict", "--model", exported, "empty", cwd=tmp_path, check=False)
     assert (end.returncode, end.stdout, end.stderr) == (1, "", "error: empty: holds no image\n")
+
+
+def test_a_folder_that_cannot_be_read(digits, monkeypatch, capsys) -> None:
+    """By everyone but root."""
+    folder, scandir = digits[0].parent, os.scandir
+
+    def refuse(path):
+        if Path(path).name == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    bad: list[Path] = []
+    assert list(_files([folder, folder / "more"], bad)) == digits[:2]
+    line = f"error: {folder}/more: could not be read: Permission denied\n"
+    assert (bad, capsys.readouterr().err) == ([folder / "more"] * 2, line * 2)
+
+
+def test_what_is_in_a_folder_and_no_image_by_its_name_is_passed_over(digits) -> None:
+    folder = digits[0].parent
+    for name in ("notes.txt", "paper.pdf", "film.mpg"):
+        (folder / name).write_text("no image")
+    (folder / "more").rename(folder / "more.png")
+    expected = [*digits[:2], folder / "more.png/c.PNG"]
+    assert list(_files([folder], [])) == expected
+
+
+def test_an_image_given_twice_is_told_twice(exported, digits) -> None:
+    given = [digits[0], digits[1], digits[0]]
+    told = _predictions(load_export(exported), iter(given), [])
+    assert [path for path, _ in told] == given
 
 
 def test_a_pipe_is_not_waited_for(exported, tmp_path) -> None:
