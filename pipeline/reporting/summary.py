@@ -20,6 +20,7 @@ from pipeline.reporting.rows import (
     network_label,
     row_named,
 )
+from pipeline.reporting.statistics import reach
 
 CARDS = (REAL, BINARY, COMPLETE)
 
@@ -109,7 +110,7 @@ def not_compared(results: Results, network: str) -> str:
     """The comparisons that lack a row; empty if none does."""
     compared = differences(results, network)
     missing = [
-        f"{row_named(each.row).label} against {in_sentence(each.against)}"
+        f"{in_sentence(each.row)} against {in_sentence(each.against)}"
         for each in COMPARISONS
         if each not in compared
     ]
@@ -161,14 +162,13 @@ def loss_scale(results: Results) -> str:
 
 
 def two_modes(results: Results, network: str) -> str:
-    """Layers with two modes, for each row and seed."""
+    """Layers with two modes of each row, as the least and the greatest number of any seed."""
     found = []
     for row, cells in results.run_rows(network):
         counts = layer_counts(cells)
-        layers = " or ".join(str(each) for each in sorted({count.layers for count in counts}))
-        modes = ", ".join(str(count.two_modes) for count in counts)
-        found.append(f"{row.label} {modes} of {layers}")
-    return f"Layers with two modes, for each seed: {'; '.join(found)}."
+        modes = reach([count.two_modes for count in counts])
+        found.append(f"{row.label} {modes} of {reach([count.layers for count in counts])}")
+    return f"Layers with two modes at each seed: {'; '.join(found)}."
 
 
 def confusions(results: Results, network: str, row: str, classes: Sequence[str]) -> str:

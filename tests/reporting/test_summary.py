@@ -54,9 +54,9 @@ def test_conclusion_gives_each_difference_with_its_interval(
 
 def test_layers_with_two_modes_are_counted_for_each_row_and_seed(shared_results: Path) -> None:
     text = summary.two_modes(load_results(shared_results), "resnet20")
-    assert text.startswith("Layers with two modes, for each seed: Full precision 0, 0 of 3; ")
-    assert "; Full precision, fine-tuned + kurtosis 3, 3 of 3; " in text
-    assert text.endswith("; Complete (BD-BNN) 3, 3 of 3.")
+    assert text.startswith("Layers with two modes at each seed: Full precision 0 of 3; ")
+    assert "; Full precision, fine-tuned + kurtosis 3 of 3; " in text
+    assert text.endswith("; Complete (BD-BNN) 3 of 3.")
 
 
 def test_confusions_by_hand(own_results: Path) -> None:
