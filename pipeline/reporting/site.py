@@ -219,7 +219,8 @@ def _report(root: Path, built: Path, path: Path, links: Sequence[Link]) -> None:
     for part_of_it in ("tables", "figures"):
         shutil.copytree(root / path.parent / part_of_it, built / path.parent / part_of_it)
     content = nbformat.reads(read_text(root / path), as_version=4)
-    write_text(built / path.with_suffix(".html"), notebook.to_html(content, links))
+    html = notebook.to_html(content, root / path.parent, links, Document(root, path))
+    write_text(built / path.with_suffix(".html"), html)
 
 
 def _table(built: Path, name: str, table: Table, caption: str, *, prose: bool = False) -> Markup:
