@@ -79,6 +79,13 @@ if "target" in asked:
         effect_tables.modes_table(study, question),
         "Modes of the weights of teacher and student, means over layers and seeds with intervals.",
     )
+    trend = effect_tables.trend_table(study, question)
+    if len(trend.shown):
+        page.table(
+            "trend-target",
+            trend,
+            f"Depth of the valley: its change for a target that is {effects.TARGET_STEP} lower.",
+        )
     page.table(
         "top1-target",
         effect_tables.top1_table(study, question),

@@ -6,7 +6,15 @@ import pandas as pd
 
 from pipeline.reporting.choices import candidates
 from pipeline.reporting.comparisons import Estimate
-from pipeline.reporting.effects import Interval, Point, Statistic, mode_interval, points, role
+from pipeline.reporting.effects import (
+    Interval,
+    Point,
+    Statistic,
+    mode_interval,
+    points,
+    role,
+    valley_trend,
+)
 from pipeline.reporting.estimates import in_words
 from pipeline.reporting.statistics import NONE, number
 from pipeline.reporting.tables import Table
@@ -81,6 +89,27 @@ def modes_table(study: Study, question: Question) -> Table:
                     for name, (heading, factor, style) in STATISTICS.items()
                 }
             )
+    return Table(pd.DataFrame(data), pd.DataFrame(shown))
+
+
+def trend_table(study: Study, question: Question) -> Table:
+    """How much deeper the valley gets where the target is TARGET_STEP lower, see `valley_trend`."""
+    data, shown = [], []
+    for row in question.rows:
+        trend = valley_trend(study, question, row)
+        if trend is None or trend.half_width is None:
+            continue
+        low, high = trend.mean - trend.half_width, trend.mean + trend.half_width
+        line = {"seeds": trend.count, "mean": trend.mean, "low": low, "high": high}
+        data.append({"parameter": question.key, "row": row} | line)
+        shown.append(
+            {
+                "Network": role(row),
+                "Seeds": str(trend.count),
+                "Change of the depth": f"{trend.mean:+z.3f}",
+                "Interval": f"{low:+z.3f} to {high:+z.3f}",
+            }
+        )
     return Table(pd.DataFrame(data), pd.DataFrame(shown))
 
 
