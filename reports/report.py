@@ -307,7 +307,7 @@ page.table("parameters", context.parameters(run), "Parameters, as the runs that 
 page.table(
     "fidelity",
     context.fidelity(run, read_lines(Path(ledger), Choice)),
-    "[inferred] marks what none of the three settles.",
+    "[inferred] marks what none of the three settles; an empty cell is not confirmed.",
     prose=True,
     folded="Every choice",
 )

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from pipeline.artifacts import atomic_folder, read_text, write_csv, write_text
 from pipeline.errors import UserError
 from pipeline.reporting import notebook, overview
-from pipeline.reporting.context import FIDELITY
+from pipeline.reporting.context import ledger_shown
 from pipeline.reporting.formulas import draw
 from pipeline.reporting.markup import Link, Prose, page, part, to_html
 from pipeline.reporting.sources import Choice, FileNote, PublishedFigure, read_lines
@@ -38,7 +38,8 @@ ABOUT = (
 PICTURE_ALT = "The stages of the method, and the weights of one layer after each training"
 ABOUT_LEDGER = (
     "Each choice that the method leaves open: what the paper, the code its authors released and "
-    "the field do, what this project does, and why."
+    "the field do, what this project does, and why. [inferred] marks what none of the three "
+    "settles. Of the paper, its abstract and one figure were read; an empty cell is not confirmed."
 )
 DRAWN_BY = {"stage": "site", "redraw": "make site"}
 
@@ -206,7 +207,7 @@ def _index(root: Path, built: Path, pages: dict[str, Path]) -> None:
 def _ledger(root: Path, built: Path, links: Sequence[Link]) -> None:
     lines = [each.model_dump() for each in read_lines(root / SOURCES / "fidelity.csv", Choice)]
     data = pd.DataFrame(lines)
-    table = Table(data, data.rename(columns=FIDELITY | {"parameters": "Parameters"}))
+    table = Table(data, ledger_shown(data).rename(columns={"parameters": "Parameters"}))
     files = [("CSV", str(SOURCES / "fidelity.csv"))]
     body = part("heading", level=1, text="Ledger", id="title") + to_html(
         table, ABOUT_LEDGER, prose=True, folded="", id="ledger", files=files, **DRAWN_BY

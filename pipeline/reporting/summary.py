@@ -61,14 +61,16 @@ def conclusion(results: Results, network: str) -> str:
     mean = top1(results, network, row)
     assert mean is not None
     sentences = [
-        f"{network_label(network)}, {row_named(row).label}: {100 * mean.mean:.2f} % test top-1 "
+        f"{network_label(network)}: {in_sentence(row)} reaches {100 * mean.mean:.2f} % test top-1 "
         f"({_interval(mean)})."
     ]
     for comparison, compared in differences(results, network).items():
         if comparison.row == row:
             sentences.append(_difference(comparison.against, compared))
     metrics = results.seeds(network, row)[0].metrics
-    sentences.append(f"Compression: {32 * metrics.parameters / metrics.bits:.1f} x.")
+    smaller = 32 * metrics.parameters / metrics.bits
+    if smaller > 1:
+        sentences.append(f"By count it is {smaller:.1f} times as small as at 32 bit.")
     return " ".join(sentences)
 
 
@@ -76,8 +78,8 @@ def _difference(against: str, compared: Compared) -> str:
     after = compared.holm_estimate
     level = f"{100 * compared.estimate.confidence:g} % interval"
     return (
-        f"Against {in_sentence(against)}: {100 * after.mean:+z.2f} points "
-        f"({level} after Holm's correction {100 * after.low:+z.2f} to {100 * after.high:+z.2f}), "
+        f"Its difference to {in_sentence(against)} is {100 * after.mean:+z.2f} points ({level} "
+        f"after Holm's correction {100 * after.low:+z.2f} to {100 * after.high:+z.2f}): "
         f"{in_words(compared)}."
     )
 
