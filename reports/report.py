@@ -80,7 +80,11 @@ for network in page.networks(run.networks):
 
 # %%
 for network in page.networks(run.networks):
-    page.table(f"measured-{network}", tables.measured(run, network), "Measured here.")
+    page.table(
+        f"measured-{network}",
+        tables.measured(run, network),
+        "Test top-1 of each row: means over the seeds, and the interval of the mean.",
+    )
     beside = tables.published_beside(run, network, figures_of_others)
     if beside:
         page.table(f"published-{network}", beside, summary.beside_published(run, network))
@@ -102,8 +106,8 @@ for network in page.networks(run.networks):
 # (exact McNemar test). The comparisons of a network are one family, corrected for their number by
 # Holm's procedure; the words follow the corrected interval. With one or two seeds the intervals
 # hardly know how trainings differ, and they are too narrow. With three they are too narrow if top-1
-# spreads between seeds by much more than the test images leave uncertain: docs/experiments.md has
-# their measured coverage.
+# spreads between seeds by much more than the test images leave uncertain;
+# [their coverage](../../docs/experiments.md#how-the-statistics-were-checked) was measured.
 
 # %%
 for network in page.networks(run.networks):
@@ -284,7 +288,7 @@ for network in page.networks(run.networks):
 # ## What was run
 
 # %%
-page.table("data", context.data(run), "The images.")
+page.table("data", context.data(run), "The images, as the stage prepare counted them.")
 page.table("checksums", context.checksums(run), "SHA-256.", folded="Checksums of the data")
 page.table(
     "environment",
@@ -297,12 +301,13 @@ page.table("parameters", context.parameters(run), "Parameters, as the runs that 
 # ## Fidelity ledger
 # For each choice: what the paper says as far as it could be read (its abstract and one figure),
 # what the authors' released code does, what the codes it builds on do, what is done here and why.
+# [The method](../../docs/method.md) has the formulas.
 
 # %%
 page.table(
     "fidelity",
     context.fidelity(run, read_lines(Path(ledger), Choice)),
-    "[inferred] marks what none of the three settles.",
+    "[inferred] marks what none of the three settles; an empty cell is not confirmed.",
     prose=True,
     folded="Every choice",
 )

@@ -35,7 +35,10 @@ page.title(f"What the parameters of BD-BNN do on {context.data_name(study.table,
 page.text(context.data_size(study.table))
 for each in every:
     page.banner(caveats.debug_banner(each))
-page.bullets("What came out:", [*effects.answers(study), *choices.choices(study)])
+found = [*effects.answers(study), *choices.choices(study)]
+undecided = [each for each in found if each.startswith(effects.UNDECIDED)]
+page.bullets("What came out:", [each for each in found if each not in undecided])
+page.bullets("What stays undecided:", undecided)
 page.bullets("Before you quote these numbers:", effects.remarks(study, known_files))
 
 # %% [markdown]
@@ -76,6 +79,13 @@ if "target" in asked:
         effect_tables.modes_table(study, question),
         "Modes of the weights of teacher and student, means over layers and seeds with intervals.",
     )
+    trend = effect_tables.trend_table(study, question)
+    if len(trend.shown):
+        page.table(
+            "trend-target",
+            trend,
+            f"Depth of the valley: its change for a target that is {effects.TARGET_STEP} lower.",
+        )
     page.table(
         "top1-target",
         effect_tables.top1_table(study, question),

@@ -2,17 +2,16 @@
 
 import argparse
 from pathlib import Path
-from statistics import fmean
 
 from pipeline.errors import run
 from pipeline.reporting.caveats import debugged, mixed
 from pipeline.reporting.claims import verdicts
 from pipeline.reporting.comparisons import Estimate
 from pipeline.reporting.estimates import top1
-from pipeline.reporting.parameters import agreed
 from pipeline.reporting.results import Results, load_results
 from pipeline.reporting.rows import network_label
 from pipeline.reporting.sources import PublishedFigure, read_lines
+from pipeline.reporting.training_cost import hardware, hours, row_cost
 
 PUBLISHED = Path(__file__).parents[1] / "reports" / "published.csv"
 
@@ -41,24 +40,16 @@ def headline(results: Results) -> str:
 
 def training_cost(results: Results) -> str:
     """Time, throughput, memory and hardware of the trainings, which vary from run to run."""
-    lines = []
+    lines = [f"Training: {hours(results):.2f} hours in all, on {hardware(results)}"]
     for network in results.networks:
         for row, cells in results.run_rows(network):
-            steps = [step for cell in cells for step in cell.training if "seconds" in step]
-            if steps:
-                memory = max(step["peak_memory_mib"] for step in steps)
+            cost = row_cost(cells)
+            if cost:
                 lines.append(
-                    f"  {network_label(network)}, {row.label}: "
-                    f"{sum(step['seconds'] for step in steps) / len(cells):,.0f} s a seed, "
-                    f"{fmean(step['images_per_second'] for step in steps):,.0f} images/s, "
-                    f"{memory:,.0f} MiB"
+                    f"  {network_label(network)}, {row.label}: {cost.seconds:,.0f} s a seed, "
+                    f"{cost.images_per_second:,.0f} images/s, {cost.peak_memory_mib:,.0f} MiB"
                 )
-    every = [step for cell in results.cells for step in cell.training]
-    hours = sum(step.get("seconds", 0) for step in every) / 3600
-    hardware = "; ".join(
-        f"{key} {agreed(step.get(key) for step in every)}" for key in ("device", "cpu", "threads")
-    )
-    return "\n".join([f"Training: {hours:.2f} hours in all, on {hardware}", *lines])
+    return "\n".join(lines)
 
 
 def _shown(found: Estimate) -> str:

@@ -21,6 +21,7 @@ from pipeline.reporting.results import Results
 from pipeline.reporting.sources import FileNote, PublishedFigure, read_lines
 
 PICTURED = "digits"
+EVIDENCE = "What was measured for each verdict, and why it came out so"
 
 
 def main() -> None:
@@ -57,7 +58,14 @@ def blocks(root: Path, tables: Sequence[Results]) -> dict[str, str]:
     published = read_lines(root / "reports" / "published.csv", PublishedFigure)
     notes = read_lines(root / "reports" / "notes.csv", FileNote)
     return {
-        "verdict": _paragraphs([to_markdown(overview.claims(tables, published))]),
+        "verdict": _paragraphs(
+            [
+                to_markdown(overview.outcomes(tables, published)),
+                f"<details><summary>{EVIDENCE}</summary>",
+                to_markdown(overview.claims(tables, published)),
+                "</details>",
+            ]
+        ),
         "results": _paragraphs(
             [
                 to_markdown(overview.every_top1(tables)),

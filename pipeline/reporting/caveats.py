@@ -72,7 +72,10 @@ def _about_seeds(results: Results) -> Iterator[str]:
                 "the pipeline, not as evidence about the method."
             )
         elif len(set(counts.values())) > 1:
-            listed = "; ".join(f"{label} {count}" for label, count in counts.items())
+            groups: dict[int, list[str]] = {}
+            for label, count in counts.items():
+                groups.setdefault(count, []).append(label)
+            listed = "; ".join(f"{count}: {', '.join(of)}" for count, of in groups.items())
             yield f"{network_label(network)}: the rows have different numbers of seeds ({listed})."
 
 

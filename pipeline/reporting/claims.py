@@ -44,7 +44,7 @@ def verdicts(
 
 
 def verdict_table(found: dict[str, list[Verdict]]) -> Table:
-    """Every verdict, a line each."""
+    """Every verdict, a line each; a page with one network does not repeat its name."""
     lines = [each for of_network in found.values() for each in of_network]
     data = pd.DataFrame(
         [
@@ -68,7 +68,7 @@ def verdict_table(found: dict[str, list[Verdict]]) -> Table:
             {
                 "Claim of the paper": f"{each.claim.source.capitalize()}: {each.claim.text}",
                 "Outcome": each.outcome,
-                "Result": f"{each.measured_on}: {each.result}",
+                "Result": f"{each.measured_on}: {each.result}" if len(found) > 1 else each.result,
                 "Why": each.reason,
                 "Measured": each.claim.measured,
                 "Threshold, set beforehand": each.claim.rule,
@@ -120,8 +120,8 @@ def _mimicking(results: Results, network: str, on: str) -> Verdict:
         if known:
             compared = f"{in_sentence(row)} against {in_sentence(without)}"
             with_wdm, without_wdm = zip(*known, strict=True)
-            return judge_mimicking(f"{on}, {compared}", with_wdm, without_wdm)
-    return judge_mimicking(on, [], [])
+            return judge_mimicking(on, compared, with_wdm, without_wdm)
+    return judge_mimicking(on, "", [], [])
 
 
 def _blank_shares(results: Results, network: str) -> tuple[list[float], list[float]]:

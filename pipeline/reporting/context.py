@@ -157,7 +157,12 @@ def fidelity(results: Results, ledger: Sequence[Choice]) -> Table:
         for choice in ledger
     ]
     table = pd.DataFrame(lines)
-    return Table(table, table.rename(columns=FIDELITY))
+    return Table(table, ledger_shown(table))
+
+
+def ledger_shown(data: pd.DataFrame) -> pd.DataFrame:
+    """The ledger as a page shows it; what no source confirms is left empty."""
+    return data.replace({"paper": {"not confirmed": ""}}).rename(columns=FIDELITY)
 
 
 def _values(results: Results, keys: Sequence[str]) -> str:

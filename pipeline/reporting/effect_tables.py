@@ -1,10 +1,20 @@
 """The tables of the study: top-1 and modes at each value of a parameter."""
 
+from typing import Any
+
 import pandas as pd
 
 from pipeline.reporting.choices import candidates
 from pipeline.reporting.comparisons import Estimate
-from pipeline.reporting.effects import Interval, Point, Statistic, mode_interval, points, role
+from pipeline.reporting.effects import (
+    Interval,
+    Point,
+    Statistic,
+    mode_interval,
+    points,
+    role,
+    valley_trend,
+)
 from pipeline.reporting.estimates import in_words
 from pipeline.reporting.statistics import NONE, number
 from pipeline.reporting.tables import Table
@@ -27,11 +37,7 @@ def top1_table(study: Study, question: Question) -> Table:
         after = compared.holm_estimate if compared else None
         data.append(
             {
-                "parameter": question.key,
-                "value": point.level.label,
-                "row": point.row,
-                "default": point.level.default,
-                "seeds": point.top1.seeds,
+                **_about(question, point),
                 **_numbers("top1", point.top1),
                 **_numbers("difference", difference),
                 "p_value": compared.p_value if compared else None,
@@ -42,9 +48,7 @@ def top1_table(study: Study, question: Question) -> Table:
         )
         shown.append(
             {
-                "Network": role(point.row),
-                "Value": point.level.label,
-                "Seeds": str(point.top1.seeds),
+                **_named(point),
                 "Top-1, %": f"{100 * point.top1.mean:.2f}",
                 "Interval": f"{100 * point.top1.low:.2f} to {100 * point.top1.high:.2f}",
                 "Minus the default": f"{100 * difference.mean:+z.2f}" if difference else NONE,
@@ -88,6 +92,27 @@ def modes_table(study: Study, question: Question) -> Table:
     return Table(pd.DataFrame(data), pd.DataFrame(shown))
 
 
+def trend_table(study: Study, question: Question) -> Table:
+    """How much deeper the valley gets where the target is TARGET_STEP lower, see `valley_trend`."""
+    data, shown = [], []
+    for row in question.rows:
+        trend = valley_trend(study, question, row)
+        if trend is None or trend.half_width is None:
+            continue
+        low, high = trend.mean - trend.half_width, trend.mean + trend.half_width
+        line = {"seeds": trend.count, "mean": trend.mean, "low": low, "high": high}
+        data.append({"parameter": question.key, "row": row} | line)
+        shown.append(
+            {
+                "Network": role(row),
+                "Seeds": str(trend.count),
+                "Change of the depth": f"{trend.mean:+z.3f}",
+                "Interval": f"{low:+z.3f} to {high:+z.3f}",
+            }
+        )
+    return Table(pd.DataFrame(data), pd.DataFrame(shown))
+
+
 def choice_table(study: Study, question: Question) -> Table:
     """Top-1 in percent on validation and on test, and the differences to the default in points.
 
@@ -100,11 +125,7 @@ def choice_table(study: Study, question: Question) -> Table:
         difference = point.compared.estimate if point.compared else None
         data.append(
             {
-                "parameter": question.key,
-                "value": point.level.label,
-                "row": point.row,
-                "default": point.level.default,
-                "seeds": point.top1.seeds,
+                **_about(question, point),
                 **_numbers("validation_top1", candidate.top1),
                 **_numbers("validation_difference", candidate.difference),
                 **_numbers("top1", point.top1),
@@ -113,9 +134,7 @@ def choice_table(study: Study, question: Question) -> Table:
         )
         shown.append(
             {
-                "Network": role(point.row),
-                "Value": point.level.label,
-                "Seeds": str(point.top1.seeds),
+                **_named(point),
                 "Validation top-1, %": _with_interval(candidate.top1, 100, ".2f"),
                 "Minus the default, on validation": _difference(point, candidate.difference),
                 "Test top-1, %": _with_interval(point.top1, 100, ".2f"),
@@ -123,6 +142,23 @@ def choice_table(study: Study, question: Question) -> Table:
             }
         )
     return Table(pd.DataFrame(data), pd.DataFrame(shown))
+
+
+def _about(question: Question, point: Point) -> dict[str, Any]:
+    """The first columns of a line of the CSV file."""
+    return {
+        "parameter": question.key,
+        "value": point.level.label,
+        "row": point.row,
+        "default": point.level.default,
+        "seeds": point.top1.seeds,
+    }
+
+
+def _named(point: Point) -> dict[str, str]:
+    """The first columns of a line of the page."""
+    seeds = str(point.top1.seeds)
+    return {"Network": role(point.row), "Value": point.level.label, "Seeds": seeds}
 
 
 def _numbers(name: str, estimate: Estimate | Interval | None) -> dict[str, float | None]:

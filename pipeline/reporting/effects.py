@@ -34,6 +34,8 @@ ROLES = {
 """What a row of a question is called, as a level may have another row of the table there."""
 TARGET_STEP = 0.1
 """Difference of the target K_T for which the change of the valley is told."""
+UNDECIDED = "Whether "
+"""How a sentence begins that says that a question is undecided."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def valley_trend(study: Study, question: Question, row: str) -> Summary | None:
 def answers(study: Study) -> list[str]:
     """A sentence for each question and row: it depends, it does not, or it is undecided.
 
-    What validation decides has its sentences in `choices`.
+    A sentence that begins with UNDECIDED says that it is. What validation decides has its
+    sentences in `choices`.
     """
     found = []
     for question in study.levels:
@@ -176,17 +179,17 @@ def _depends(question: Question, of_row: Sequence[Point]) -> str:
     seeds = min(each.estimate.seeds for _, each in differences)
     level = f"{100 * first.estimate.confidence:g} % intervals"
     comparisons = _count(first.family_size, "comparison")
-    terms = f"after Holm's correction over {comparisons}; {_count(seeds, 'seed')}"
+    terms = f"after Holm's correction over {comparisons}, with {_count(seeds, 'seed')}"
     subject = f"top-1 of the {ROLES[of_row[0].row]}"
     if standing:
-        listed = "; ".join(
-            f"{label}: {_points(each.holm_estimate.mean)} points "
+        listed = " and ".join(
+            f"{_points(each.holm_estimate.mean)} points at {label} "
             f"({_points(each.holm_estimate.low)} to {_points(each.holm_estimate.high)})"
             for label, each in standing
         )
         return (
-            f"{_capital(subject)} does depend on {question.parameter}. Against {default} there "
-            f"stand out, with {level} {terms}: {listed}."
+            f"{_capital(subject)} depends on {question.parameter}. Compared with {default} it "
+            f"changes by {listed}; the {level} are those {terms}."
         )
     reach = f"from {_points(low)} to {_points(high)} points"
     if seeds >= SEEDS_NEEDED and max(-low, high) < LEVEL_POINTS / 100:
@@ -210,7 +213,7 @@ def _valley(study: Study, question: Question, row: str) -> str:
         )
     low, high = trend.mean - trend.half_width, trend.mean + trend.half_width
     evidence = (
-        f"its depth, a mean over the layers, changes by {trend.mean:+z.3f} where the target is "
+        f"its depth, a mean over the layers, changes by {trend.mean:+z.3f} for a target that is "
         f"{TARGET_STEP} lower ({100 * CONFIDENCE:.0f} % interval {low:+z.3f} to {high:+z.3f}, "
         f"{_count(trend.count, 'seed')})"
     )

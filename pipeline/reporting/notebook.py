@@ -1,5 +1,6 @@
 """From notebook source to executed notebook and page: papermill, then the same bytes each time."""
 
+import base64
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from traitlets import default
 from traitlets.config import Config
 
 from pipeline.errors import UserError
-from pipeline.reporting.markup import Link, Prose, page
+from pipeline.reporting.markup import Link, Prose, page, part
 
 ROOT = Path(__file__).resolve().parents[2]
 LINKS = (
@@ -128,33 +129,39 @@ def _scrub(text: str, names: Mapping[str, str]) -> str:
     return text
 
 
-def to_html(notebook: NotebookNode, links: Sequence[Link] = LINKS) -> str:
+def to_html(
+    notebook: NotebookNode,
+    folder: Path,
+    links: Sequence[Link] = LINKS,
+    prose: Prose | None = None,
+) -> str:
     """The outputs of a notebook as one page that runs no script and loads nothing.
 
     Args:
-        notebook: Executed.
+        notebook: Executed; its pictures are files.
+        folder: Of the notebook. The pictures become parts of the page.
         links: To other pages.
+        prose: Renders its Markdown.
     """
-    prose = Prose()
+    prose = prose or Prose()
     body = Markup("\n").join(
         prose.render(cell.source)
         if cell.cell_type == "markdown"
-        else Markup("\n").join(map(_output, cell.outputs))
+        else Markup("\n").join(_output(output, folder) for output in cell.outputs)
         for cell in notebook.cells
     )
     title = re.search(r"<h1[^>]*>(.*?) <a", body)
     return page(Markup(title[1]) if title else "Report", body, prose.sections, links)
 
 
-def _output(output: NotebookNode) -> Markup:
+def _output(output: NotebookNode, folder: Path) -> Markup:
     """HTML that `markup.part` made as it is, a picture with a link to its file, text escaped."""
     data = output.get("data", {})
+    about = output.get("metadata", {}).get("text/html", {})
+    if "file" in about:
+        content = base64.b64encode((folder / about["file"]).read_bytes()).decode()
+        source = f"data:image/png;base64,{content}"
+        return part("picture", path=about["file"], source=source, alt=about["alt"])
     if "text/html" in data:
         return Markup(data["text/html"])
-    if "image/png" in data:
-        about = output.metadata["image/png"]
-        image = Markup('<img alt="{}" src="data:image/png;base64,{}">')
-        return Markup('<a class="picture" href="{}">{}</a>').format(
-            about["file"], image.format(about["alt"], data["image/png"].replace("\n", ""))
-        )
     return Markup("<pre>{}</pre>").format(output.get("text", data.get("text/plain", "")))

@@ -8,19 +8,21 @@ import pandas as pd
 from pipeline.errors import UserError
 from pipeline.reporting.caveats import about_data, debugged
 from pipeline.reporting.claims import verdicts
+from pipeline.reporting.context import data_name
 from pipeline.reporting.estimates import top1
-from pipeline.reporting.parameters import agreed
+from pipeline.reporting.parameters import agreed, epochs
 from pipeline.reporting.results import Cell, Results, load_results
 from pipeline.reporting.rows import COMPLETE, REAL, ROWS, TUNED, network_label
 from pipeline.reporting.sources import FileNote, PublishedFigure
 from pipeline.reporting.statistics import NONE
 from pipeline.reporting.tables import Table
-from pipeline.reporting.verdicts import CLAIMS
+from pipeline.reporting.verdicts import CLAIMS, Verdict
 
-CLAIMS_CAPTION = (
+OUTCOMES_CAPTION = (
     "Each claim was judged on each table and network by a rule that was set before the runs. A "
     "verdict is about that table alone, that is its data, its network and its schedule."
 )
+CLAIMS_CAPTION = "What was measured for each verdict, and why it came out so."
 TRAININGS = ((REAL, "full precision"), (TUNED, "fine-tuning"), (COMPLETE, "student"))
 """Rows whose epochs the table tells, and what their training is called."""
 
@@ -37,20 +39,42 @@ def load_tables(folder: Path) -> list[Results]:
     return [load_results(each) for each in folders]
 
 
-def claims(tables: Sequence[Results], published: Sequence[PublishedFigure]) -> Table:
-    """The verdicts on every table and network, claim by claim.
+def described(tables: Sequence[Results], notes: Sequence[FileNote]) -> Iterator[str]:
+    """For each table its images, and the schedule and the seeds of its complete students."""
+    for results in tables:
+        cells = [cell for cell in results.cells if cell.metrics.row == COMPLETE]
+        parts = [data_name(results, notes)]
+        if cells:
+            seeds = len({cell.metrics.seed for cell in cells})
+            parts += [epochs(cells), f"{seeds} seed{'s' if seeds > 1 else ''}"]
+        yield f"{results.dataset}: {', '.join(parts)}."
+
+
+def outcomes(tables: Sequence[Results], published: Sequence[PublishedFigure]) -> Table:
+    """What came out for each claim: a line for each, and a column for each table and network.
 
     Args:
         tables: Of `load_tables`.
         published: Figures of other methods.
     """
-    found = [
-        verdict
-        for results in tables
-        for of_network in verdicts(results, results.dataset, published).values()
-        for verdict in of_network
-    ]
-    found.sort(key=lambda verdict: CLAIMS.index(verdict.claim))
+    found = _verdicts(tables, published)
+    places = dict.fromkeys(each.measured_on for each in found)
+    outcome = {(each.claim, each.measured_on): each.outcome for each in found}
+    lines = [[claim, *(outcome[claim, place] for place in places)] for claim in CLAIMS]
+    data = pd.DataFrame(lines, columns=["claim", *places])
+    keys, texts = ([getattr(claim, name) for claim in CLAIMS] for name in ("key", "text"))
+    shown = data.assign(claim=texts).rename(columns={"claim": "Claim of the paper"})
+    return Table(data.assign(claim=keys), shown)
+
+
+def claims(tables: Sequence[Results], published: Sequence[PublishedFigure]) -> Table:
+    """The verdicts on every table and network with what they rest on, claim by claim.
+
+    Args:
+        tables: Of `load_tables`.
+        published: Figures of other methods.
+    """
+    found = _verdicts(tables, published)
     data = pd.DataFrame(
         [
             (each.claim.key, each.measured_on, each.result, each.outcome, each.reason)
@@ -58,8 +82,7 @@ def claims(tables: Sequence[Results], published: Sequence[PublishedFigure]) -> T
         ],
         columns=["claim", "measured_on", "result", "outcome", "reason"],
     )
-    first = ~data["claim"].duplicated()
-    texts = [each.claim.text if new else "" for each, new in zip(found, first, strict=True)]
+    texts = [each.claim.text for each in found]
     headings = ["Claim of the paper", "Measured on", "Result", "Outcome", "Why"]
     return Table(data, data.assign(claim=texts).set_axis(headings, axis=1))
 
@@ -109,6 +132,17 @@ def remarks(tables: Sequence[Results], notes: Sequence[FileNote]) -> Iterator[st
         if names:
             yield f"{results.dataset}: DEBUG RUN, NO RESULT: {', '.join(names)}."
         yield from (f"{results.dataset}: {each}" for each in about_data(results, notes))
+
+
+def _verdicts(tables: Sequence[Results], published: Sequence[PublishedFigure]) -> list[Verdict]:
+    """Claim by claim, each on every table and network."""
+    found = [
+        verdict
+        for results in tables
+        for of_network in verdicts(results, results.dataset, published).values()
+        for verdict in of_network
+    ]
+    return sorted(found, key=lambda verdict: CLAIMS.index(verdict.claim))
 
 
 def _trainings() -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
-from IPython.display import HTML, Image, display
+from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from pipeline.artifacts import write_bytes, write_csv, write_text
@@ -106,15 +106,19 @@ class Page:
             figure.text(
                 0.5, 0.5, "DEBUG RUN, NO RESULT", color="red", alpha=0.4, size=24, ha="center"
             )
-        content = png(figure)
         path = f"figures/{self._prefix}{name}.png"
-        write_bytes(self._folder / path, content)
+        write_bytes(self._folder / path, png(figure))
         self._written.append(path)
         files = [("PNG", path)]
         if data.startswith("tables/"):
             folder, _, table = data.partition("/")
             files.append(("CSV", f"{folder}/{self._prefix}{table}"))
-        display(Image(content, alt=alt, metadata={"file": path}))
+        display(
+            HTML(
+                part("picture", path=path, source=path, alt=alt),
+                metadata={"alt": alt, "file": path},
+            )
+        )
         self._show(
             part(
                 "figure",

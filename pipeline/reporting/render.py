@@ -93,7 +93,7 @@ def _draw(source: str, inputs: Mapping[str, Path], stage: str, staged: Path, out
     names = {str(path.resolve()): _name(path) for path in inputs.values()}
     normalize(notebook, names | {str(staged.resolve()): _name(out)})
     write_text(staged / "report.ipynb", nbformat.writes(notebook) + "\n")
-    write_text(staged / "report.html", to_html(notebook))
+    write_text(staged / "report.html", to_html(notebook, staged))
 
 
 @contextlib.contextmanager

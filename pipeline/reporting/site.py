@@ -18,30 +18,34 @@ from markupsafe import Markup
 from pipeline.artifacts import atomic_folder, read_text, write_csv, write_text
 from pipeline.errors import UserError
 from pipeline.reporting import notebook, overview
-from pipeline.reporting.context import FIDELITY
+from pipeline.reporting.context import ledger_shown
+from pipeline.reporting.formulas import draw
 from pipeline.reporting.markup import Link, Prose, page, part, to_html
 from pipeline.reporting.sources import Choice, FileNote, PublishedFigure, read_lines
 from pipeline.reporting.tables import Table
+from pipeline.reporting.training_cost import CAPTION as COST_CAPTION
+from pipeline.reporting.training_cost import cost_table
 
 INDEX, LEDGER, PICTURE = Path("index.html"), Path("ledger.html"), Path("docs/method.png")
 SOURCES = Path("reports")
-TITLE = "BD-BNN, reproduced"
+TITLE = "A reproduction of BD-BNN"
 ABOUT = (
     "Bimodal-Distributed Binarized Neural Networks (Rozen, Kimhi, Chmiel, Mendelson and Baskin, "
-    "arXiv 2204.02004) as a DVC pipeline: a full-precision teacher is trained, fine-tuned with a "
-    "kurtosis loss that makes its weights bimodal, and mimicked by a student with 1-bit weights "
-    "and activations."
+    "arXiv 2204.02004) as a DVC pipeline: a full-precision teacher is trained, then fine-tuned "
+    "with a kurtosis loss that is meant to make its weights bimodal, and a student with 1-bit "
+    "weights and activations mimics it. This page says what was found so far."
 )
 PICTURE_ALT = "The stages of the method, and the weights of one layer after each training"
 ABOUT_LEDGER = (
     "Each choice that the method leaves open: what the paper, the code its authors released and "
-    "the field do, what this project does, and why."
+    "the field do, what this project does, and why. [inferred] marks what none of the three "
+    "settles. Of the paper, its abstract and one figure were read; an empty cell is not confirmed."
 )
 DRAWN_BY = {"stage": "site", "redraw": "make site"}
 
 
 class Document(Prose):
-    """A page of docs/: Markdown with GitHub's tables, places and formulas, which stay TeX.
+    """A page of docs/: Markdown with GitHub's tables, places and formulas, without its comments.
 
     Args:
         root: Of the project.
@@ -88,13 +92,30 @@ class Document(Prose):
         """A table that scrolls where it is wider than the page."""
         return Markup('<div class="table"><table>\n{}</table></div>\n').format(Markup(text))
 
+    def block_html(self, html: str) -> str:
+        """Nothing for a comment, which GitHub does not show either."""
+        return "" if html.startswith("<!--") else super().block_html(html)
+
     def inline_math(self, text: str) -> str:
-        """A formula in a line, as TeX."""
-        return self.codespan(text)
+        """A formula in a line.
+
+        Raises:
+            UserError: it cannot be drawn.
+        """
+        try:
+            return draw(text)
+        except ValueError as error:
+            raise UserError(f"{self._source}: cannot draw the formula {text.strip()}") from error
 
     def block_math(self, text: str) -> str:
-        """A formula by itself, as TeX."""
-        return self.block_code(text)
+        """A formula by itself, which scrolls where it is wider than the page."""
+        return Markup('<p class="formula">{}</p>\n').format(
+            Markup(self.inline_math(text.replace(r"\frac", r"\dfrac")))
+        )
+
+    def block_code(self, code: str, info: str | None = None) -> str:
+        """Code; GitHub's fence "math" is a formula."""
+        return self.block_math(code) if info == "math" else super().block_code(code, info)
 
     def _file(self, name: str) -> Path:
         path = Path(os.path.normpath(self._source.parent / name))
@@ -133,7 +154,7 @@ def build(root: Path, out: Path) -> None:
             content = page(_title(root / path), body, document.sections, _links(pages, path))
             write_text(built / path.with_suffix(".html"), content)
             copied |= document.files
-        for path in sorted(copied):
+        for path in sorted(copied - set(pages.values())):
             (built / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / path, built / path)
 
@@ -143,12 +164,29 @@ def _index(root: Path, built: Path, pages: dict[str, Path]) -> None:
     published = read_lines(root / SOURCES / "published.csv", PublishedFigure)
     notes = read_lines(root / SOURCES / "notes.csv", FileNote)
     links = _links(pages, INDEX)
+    sections: list[dict[str, str]] = []
+
+    def heading(text: str) -> Markup:
+        sections.append({"id": text.lower(), "text": text})
+        return part("heading", level=2, text=text, id=text.lower())
+
     remarks = list(overview.remarks(tables, notes))
     body = [
         part("heading", level=1, text=TITLE, id="title"),
         part("text", content=ABOUT),
-        _picture(root / PICTURE, PICTURE_ALT),
-        part("heading", level=2, text="Verdict", id="verdict"),
+        part("bullets", title="The tables:", items=list(overview.described(tables, notes))),
+        heading("Verdict"),
+        _table(
+            built,
+            "outcomes",
+            overview.outcomes(tables, published),
+            overview.OUTCOMES_CAPTION,
+            prose=True,
+        ),
+        heading("Results"),
+        _table(built, "top1", overview.every_top1(tables), overview.top1_caption(tables)),
+        part("bullets", title="Before you quote these numbers:", items=remarks) if remarks else "",
+        heading("Evidence"),
         _table(
             built,
             "claims",
@@ -156,20 +194,20 @@ def _index(root: Path, built: Path, pages: dict[str, Path]) -> None:
             overview.CLAIMS_CAPTION,
             prose=True,
         ),
-        part("heading", level=2, text="Results", id="results"),
-        _table(built, "top1", overview.every_top1(tables), overview.top1_caption(tables)),
-        part("bullets", title="Before you quote these numbers:", items=remarks) if remarks else "",
-        part("heading", level=2, text="Pages", id="pages"),
+        heading("Method"),
+        _picture(root / PICTURE, PICTURE_ALT),
+        heading("Cost"),
+        _table(built, "cost", cost_table(tables), COST_CAPTION),
+        heading("Pages"),
         part("contents", links=links[1:]),
     ]
-    sections = [{"id": name.lower(), "text": name} for name in ("Verdict", "Results", "Pages")]
     write_text(built / INDEX, page(TITLE, Markup("\n").join(body), sections, links))
 
 
 def _ledger(root: Path, built: Path, links: Sequence[Link]) -> None:
     lines = [each.model_dump() for each in read_lines(root / SOURCES / "fidelity.csv", Choice)]
     data = pd.DataFrame(lines)
-    table = Table(data, data.rename(columns=FIDELITY | {"parameters": "Parameters"}))
+    table = Table(data, ledger_shown(data).rename(columns={"parameters": "Parameters"}))
     files = [("CSV", str(SOURCES / "fidelity.csv"))]
     body = part("heading", level=1, text="Ledger", id="title") + to_html(
         table, ABOUT_LEDGER, prose=True, folded="", id="ledger", files=files, **DRAWN_BY
@@ -182,7 +220,8 @@ def _report(root: Path, built: Path, path: Path, links: Sequence[Link]) -> None:
     for part_of_it in ("tables", "figures"):
         shutil.copytree(root / path.parent / part_of_it, built / path.parent / part_of_it)
     content = nbformat.reads(read_text(root / path), as_version=4)
-    write_text(built / path.with_suffix(".html"), notebook.to_html(content, links))
+    html = notebook.to_html(content, root / path.parent, links, Document(root, path))
+    write_text(built / path.with_suffix(".html"), html)
 
 
 def _table(built: Path, name: str, table: Table, caption: str, *, prose: bool = False) -> Markup:

@@ -50,6 +50,12 @@ def spread(summary: Summary | None) -> str:
     return mean if summary.std is None else f"{mean} ± {summary.std:.2f}"
 
 
+def reach(values: Sequence[float], style: str = "g") -> str:
+    """The least and the greatest value, such as "16 to 18"; one number where they look alike."""
+    ends = dict.fromkeys(format(end, style) for end in (min(values), max(values)))
+    return " to ".join(ends)
+
+
 def number(value: float | None, style: str) -> str:
     """`value` in the given format, a dash where there is none."""
     return NONE if value is None else format(value, style)

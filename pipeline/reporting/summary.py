@@ -20,6 +20,7 @@ from pipeline.reporting.rows import (
     network_label,
     row_named,
 )
+from pipeline.reporting.statistics import reach
 
 CARDS = (REAL, BINARY, COMPLETE)
 
@@ -60,14 +61,16 @@ def conclusion(results: Results, network: str) -> str:
     mean = top1(results, network, row)
     assert mean is not None
     sentences = [
-        f"{network_label(network)}, {row_named(row).label}: {100 * mean.mean:.2f} % test top-1 "
+        f"{network_label(network)}: {in_sentence(row)} reaches {100 * mean.mean:.2f} % test top-1 "
         f"({_interval(mean)})."
     ]
     for comparison, compared in differences(results, network).items():
         if comparison.row == row:
             sentences.append(_difference(comparison.against, compared))
     metrics = results.seeds(network, row)[0].metrics
-    sentences.append(f"Compression: {32 * metrics.parameters / metrics.bits:.1f} x.")
+    smaller = 32 * metrics.parameters / metrics.bits
+    if smaller > 1:
+        sentences.append(f"By count it is {smaller:.1f} times as small as at 32 bit.")
     return " ".join(sentences)
 
 
@@ -75,8 +78,8 @@ def _difference(against: str, compared: Compared) -> str:
     after = compared.holm_estimate
     level = f"{100 * compared.estimate.confidence:g} % interval"
     return (
-        f"Against {in_sentence(against)}: {100 * after.mean:+z.2f} points "
-        f"({level} after Holm's correction {100 * after.low:+z.2f} to {100 * after.high:+z.2f}), "
+        f"Its difference to {in_sentence(against)} is {100 * after.mean:+z.2f} points ({level} "
+        f"after Holm's correction {100 * after.low:+z.2f} to {100 * after.high:+z.2f}): "
         f"{in_words(compared)}."
     )
 
@@ -109,7 +112,7 @@ def not_compared(results: Results, network: str) -> str:
     """The comparisons that lack a row; empty if none does."""
     compared = differences(results, network)
     missing = [
-        f"{row_named(each.row).label} against {in_sentence(each.against)}"
+        f"{in_sentence(each.row)} against {in_sentence(each.against)}"
         for each in COMPARISONS
         if each not in compared
     ]
@@ -161,14 +164,13 @@ def loss_scale(results: Results) -> str:
 
 
 def two_modes(results: Results, network: str) -> str:
-    """Layers with two modes, for each row and seed."""
+    """Layers with two modes of each row, as the least and the greatest number of any seed."""
     found = []
     for row, cells in results.run_rows(network):
         counts = layer_counts(cells)
-        layers = " or ".join(str(each) for each in sorted({count.layers for count in counts}))
-        modes = ", ".join(str(count.two_modes) for count in counts)
-        found.append(f"{row.label} {modes} of {layers}")
-    return f"Layers with two modes, for each seed: {'; '.join(found)}."
+        modes = reach([count.two_modes for count in counts])
+        found.append(f"{row.label} {modes} of {reach([count.layers for count in counts])}")
+    return f"Layers with two modes at each seed: {'; '.join(found)}."
 
 
 def confusions(results: Results, network: str, row: str, classes: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ from pipeline.reporting.rows import (
     row_named,
 )
 from pipeline.reporting.sources import PublishedFigure
-from pipeline.reporting.statistics import NONE, Summary, number, spread, summarize
+from pipeline.reporting.statistics import NONE, Summary, number, reach, spread, summarize
 
 PUBLISHED_FILE = "reports/published.csv"
 SHOWN_ROWS = (CONTROL, TUNED, BINARY, COMPLETE)
@@ -125,7 +125,7 @@ ABLATION: Columns = (
 BLANK_MAPS: Columns = (
     ("Row", "row", _label),
     ("Maps at each seed", "maps", ",d"),
-    ("Blank, mean, %", "mean", ".2f"),
+    ("Blank, mean, %", "mean", ".3f"),
     ("Blank at each seed, %", "shares", str),
 )
 KURTOSIS: Columns = (
@@ -357,7 +357,7 @@ def blank_maps(results: Results, network: str) -> Table | None:
                     "row": row.name,
                     "maps": of_row[0]["maps"],
                     "mean": sum(shares) / len(shares),
-                    "shares": ", ".join(f"{share:.2f}" for share in shares),
+                    "shares": reach(shares, ".3f"),
                 }
             )
         data += of_row

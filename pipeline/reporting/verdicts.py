@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Literal
 
 from pipeline.reporting.comparisons import Compared, Estimate
-from pipeline.reporting.statistics import CONFIDENCE, Summary, summarize
+from pipeline.reporting.statistics import CONFIDENCE, Summary, reach, summarize
 
 Outcome = Literal["holds", "does not hold", "undecided"]
 
@@ -46,9 +46,9 @@ class Verdict:
 
     claim: Claim
     measured_on: str
-    """Data, network, rows and seeds."""
+    """Data and network."""
     result: str
-    """With the interval, if there is one."""
+    """With the interval, if there is one, and the seeds."""
     outcome: Outcome
     reason: str
 
@@ -135,30 +135,34 @@ def judge_modes(measured_on: str, networks: Mapping[str, Sequence[LayerCount]]) 
     if not all(networks.values()):
         return _not_run(BIMODAL, measured_on)
     result = "; ".join(
-        f"{label}: {', '.join(f'{each.two_modes} of {each.layers}' for each in counts)} layers"
+        f"{label}: {reach([each.two_modes for each in counts])} of "
+        f"{reach([each.layers for each in counts])} layers ({_seeds(len(counts))})"
         for label, counts in networks.items()
     )
     shares = [each.two_modes / each.layers for counts in networks.values() for each in counts]
+    share = reach([100 * each for each in shares], ".0f")
+    reason = f"{share} % of the layers have two modes"
     outcome: Outcome = "undecided"
     if min(shares) >= MOST_LAYERS:
         outcome = "holds"
     elif max(shares) <= HALF_OF_LAYERS:
         outcome = "does not hold"
-    ends = dict.fromkeys(f"{100 * share:.0f}" for share in (min(shares), max(shares)))
-    reason = f"{' to '.join(ends)} % of the layers have two modes"
+    else:
+        reason += f", and {100 * MOST_LAYERS:.0f} % are needed at each seed"
     return Verdict(BIMODAL, measured_on, result, outcome, reason)
 
 
 def judge_mimicking(
-    measured_on: str, mimicking: Sequence[float], without: Sequence[float]
+    measured_on: str, rows: str, mimicking: Sequence[float], without: Sequence[float]
 ) -> Verdict:
     """Whether the student takes on the teacher's weight distribution.
 
     The interval is Student's, of the mean logarithm of the ratio over the seeds.
 
     Args:
-        measured_on: Data, network, and the two rows: binary + distillation with and without WDM,
-            which have the same teacher, if both were run, else complete and binary alone.
+        measured_on: Data and network.
+        rows: The two rows: binary + distillation with and without WDM, which have the same
+            teacher, if both were run, else complete and binary alone.
         mimicking: For each seed the mean over layers of the squared 2-Wasserstein distance to the
             teacher divided by the variance of the teacher's weights, above 0.
         without: The same of the row without WDM, seed by seed.
@@ -167,7 +171,7 @@ def judge_mimicking(
     if summary is None:
         return _not_run(MIMICKED, measured_on)
     ratio = exp(summary.mean)
-    result = f"ratio {ratio:.2g}"
+    result = f"{rows}: ratio of the distances to the teacher {ratio:.2g}"
     bounds = _bounds(summary)
     if bounds is None:
         return _without_interval(MIMICKED, measured_on, result, summary)
@@ -201,8 +205,8 @@ def judge_maps(measured_on: str, complete: Sequence[float], binary: Sequence[flo
     if summary is None:
         return _not_run(STRUCTURED_MAPS, measured_on)
     result = (
-        f"{100 * fmean(complete):.2f} % of the maps are blank, binary alone "
-        f"{100 * fmean(binary):.2f} %; difference {summary.mean:+z.3f} points"
+        f"{100 * fmean(complete):.3f} % of the maps are blank, binary alone "
+        f"{100 * fmean(binary):.3f} %; difference {summary.mean:+z.3f} points"
     )
     bounds = _bounds(summary)
     if bounds is None:
@@ -232,8 +236,8 @@ def judge_accuracy(measured_on: str, compared: Compared | None) -> Verdict:
     low, high = 100 * estimate.low, 100 * estimate.high
     result = (
         f"{100 * estimate.mean:+z.2f} points "
-        f"({_interval(low, high, '+z.2f', compared.estimate.confidence)} after Holm over "
-        f"{compared.family_size} comparisons, {compared.family}; {_seeds(estimate.seeds)})"
+        f"({_interval(low, high, '+z.2f', compared.estimate.confidence)} after Holm's correction "
+        f"over {compared.family_size} comparisons; {_seeds(estimate.seeds)})"
     )
     outcome: Outcome = "undecided"
     if estimate.seeds < SEEDS_NEEDED:
@@ -271,7 +275,7 @@ def judge_state_of_the_art(
         reason = "no published figure for this data and network"
         return Verdict(STATE_OF_THE_ART, measured_on, result, "undecided", reason)
     best = max(published, key=lambda each: each.top1)
-    result += f"; {best.method} {best.top1:.2f} %"
+    result += f"; highest published: {best.method}, {best.top1:.2f} %"
     outcome: Outcome = "undecided"
     if best.epochs is None or epochs < best.epochs:
         theirs = "an unknown number" if best.epochs is None else f"{best.epochs}"

@@ -47,7 +47,7 @@ def test_rows_with_fewer_seeds_are_named(shared_results: Path, params: Params) -
     fewer = type(results)(results.dataset, results.cells[1:])
     [caveat] = caveats(fewer, params, [])
     assert caveat.startswith(
-        "ResNet-20: the rows have different numbers of seeds (Full precision 2"
+        "ResNet-20: the rows have different numbers of seeds (2: Full precision"
     )
 
 

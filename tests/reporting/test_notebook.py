@@ -45,7 +45,7 @@ def test_images_are_left_alone() -> None:
     assert notebook.cells[1].outputs[1].data["image/png"] == "0x7f01aa00"
 
 
-def test_the_page_hides_code_and_needs_nothing_else() -> None:
+def test_the_page_hides_code_and_needs_nothing_else(tmp_path: Path) -> None:
     notebook = new_notebook(
         cells=[
             new_markdown_cell("# A title"),
@@ -53,7 +53,7 @@ def test_the_page_hides_code_and_needs_nothing_else() -> None:
             new_markdown_cell("## First part"),
         ]
     )
-    html = to_html(notebook)
+    html = to_html(notebook, tmp_path)
     assert "<title>A title</title>" in html
     assert '<a href="#First-part">First part</a>' in html
     assert "shown" in html
@@ -62,29 +62,30 @@ def test_the_page_hides_code_and_needs_nothing_else() -> None:
         assert needle not in html
 
 
-def test_the_page_shows_pictures_that_open_large_and_escapes_text() -> None:
+def test_the_page_shows_pictures_that_open_large_and_escapes_text(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     image = new_output(
         "display_data",
-        data={"image/png": "iVBORw0KGgo=\n"},
-        metadata={"image/png": {"alt": '"> <b>', "file": "figures/a.png"}},
+        data={"text/html": "a link to it"},
+        metadata={"text/html": {"alt": '"> <b>', "file": "a.png"}},
     )
     cells = [new_code_cell("", outputs=[image, new_output("stream", text="<b>")])]
-    html = to_html(new_notebook(cells=cells))
+    html = to_html(new_notebook(cells=cells), tmp_path)
     assert (
-        '<a class="picture" href="figures/a.png"><img alt="&#34;&gt; &lt;b&gt;" '
+        '<a class="picture" href="a.png"><img alt="&#34;&gt; &lt;b&gt;" '
         'src="data:image/png;base64,iVBORw0KGgo="></a>\n<pre>&lt;b&gt;</pre>'
     ) in html
 
 
-def test_the_page_lets_nothing_run_and_nothing_load() -> None:
-    html = to_html(new_notebook())
+def test_the_page_lets_nothing_run_and_nothing_load(tmp_path: Path) -> None:
+    html = to_html(new_notebook(), tmp_path)
     policy = html.partition('http-equiv="Content-Security-Policy"')[2].partition(">")[0]
     assert "default-src 'none'" in policy
     assert "script-src" not in policy
 
 
-def test_a_notebook_without_a_title_is_a_report() -> None:
-    assert "<title>Report</title>" in to_html(new_notebook())
+def test_a_notebook_without_a_title_is_a_report(tmp_path: Path) -> None:
+    assert "<title>Report</title>" in to_html(new_notebook(), tmp_path)
 
 
 def test_an_error_in_a_cell_is_one_line(tmp_path: Path) -> None:

@@ -147,6 +147,8 @@ def test_the_notebook_keeps_its_code_and_no_path_of_the_machine(
         assert str(path) not in text
     outputs = [out for cell in json.loads(text)["cells"] for out in cell.get("outputs", [])]
     assert {out["output_type"] for out in outputs} == {"display_data"}
+    assert "image/png" not in text  # the pictures are in figures/ and in the page
+    assert text.count("<img alt=") == 8
 
 
 def test_an_error_leaves_the_old_report_whole(own_results: Path, tmp_path: Path) -> None:

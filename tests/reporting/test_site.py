@@ -69,7 +69,7 @@ def test_every_link_leads_to_a_file_and_a_place_inside_the_site(site: Path) -> N
     dead = []
     for path, links in pages.items():
         for target in links.targets:
-            if re.match("https:|data:image/png;base64,", target):
+            if re.match("https:|data:image/(png|svg\\+xml);base64,", target):
                 continue
             name, _, place = target.partition("#")
             file = (path.parent / name).resolve() if name else path
@@ -93,7 +93,9 @@ def test_the_first_page_holds_every_table(site: Path) -> None:
     html = unescape((site / "index.html").read_text())
     for table in ("cifar10", "digits"):
         assert html.count(f'data-heading="Measured on">{table}, ResNet-20') == 5
-        assert f'<th class="t">{table}, ResNet-20</th>' in html
+        assert html.count(f'data-heading="{table}, ResNet-20">') == 5
+        assert html.count(f'<th class="t">{table}, ResNet-20</th>') == 3
+        assert f"<li>{table}: " in html
     assert "The method reduces the generalization error" in html
     assert (site / "tables" / "claims.csv").read_text().count("\n") == 1 + 2 * 5
 
@@ -108,19 +110,19 @@ def test_the_stage_depends_on_every_page_and_on_every_file_it_copies(site: Path)
     pages = {f"docs/{path.name}" for path in ROOT.glob("docs/*.md")}
     assert {dep for dep in DEPS if dep.startswith("docs/")} == pages | {"docs/method.png"}
     copies = {name for name in contents(site) if not name.endswith(".html")}
-    made = {"tables/claims.csv", "tables/top1.csv"}
+    made = {f"tables/{name}.csv" for name in ("outcomes", "claims", "top1", "cost")}
     outside = [name for name in copies - made if not name.startswith(("docs/", "reports/"))]
     assert not outside
 
 
-def test_a_document_keeps_its_links_tables_places_and_formulas(tmp_path: Path) -> None:
+def test_a_document_keeps_its_links_tables_and_places(tmp_path: Path) -> None:
     for name in ("README.md", "docs/method.md", "reports/fidelity.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     document = Document(tmp_path, Path("docs/a.md"))
     html = document.render(
         "# A\n\n## What is it? (1)\n\n[m](method.md#claim), [o](https://a.b), [r](../README.md), "
-        "[c](../reports/fidelity.csv), [p](#place), $a_b\\,c_d$\n\n|x|\n|-|\n|1|\n\n<script>\n"
+        "[c](../reports/fidelity.csv), [p](#place)\n\n|x|\n|-|\n|1|\n\n<!-- a -->\n\n<script>\n"
     )
     assert re.findall('href="([^"]+)"', html)[2:] == [
         "method.html#claim",
@@ -131,9 +133,35 @@ def test_a_document_keeps_its_links_tables_places_and_formulas(tmp_path: Path) -
     ]
     assert document.sections == [{"id": "what-is-it-1", "text": "What is it? (1)"}]
     assert document.files == {Path("reports/fidelity.csv")}
-    assert "<code>a_b\\,c_d</code>" in html
     assert '<div class="table"><table>' in html
     assert "<script" not in html
+    assert "a --" not in html
+
+
+def test_a_formula_is_a_picture_of_its_own_or_in_its_line(tmp_path: Path) -> None:
+    text = "A $\\lvert x \\rvert \\le 1$.\n\n"
+    text += "```math\n\\frac{1}{n}\n\\sum_i x_i\n```\n\n```\n$x$\n```\n"
+    html, again = (Document(tmp_path, Path("docs/a.md")).render(text) for _ in range(2))
+    assert html == again
+    assert re.findall(r'(<p[^>]*>.?.?)<img class="formula" alt="([^"]+)"', html) == [
+        ("<p>A ", r"\lvert x \rvert \le 1"),
+        ('<p class="formula">', "\\dfrac{1}{n}\n\\sum_i x_i"),
+    ]
+    assert "<code>$x$\n</code>" in html
+
+
+def test_a_formula_that_cannot_be_drawn_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^docs/a.md: cannot draw the formula \\none$"):
+        Document(tmp_path, Path("docs/a.md")).render(r"$\none$")
+
+
+def test_a_link_to_a_page_copies_nothing_over_it(project: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(project, tmp_path / "project")
+    with (root / "docs" / "method.md").open("a") as file:
+        file.write("\n[the report](../reports/digits/report.html)\n")
+    build(root, tmp_path / "out")
+    page = (tmp_path / "out/reports/digits/report.html").read_text()
+    assert '<a href="../../ledger.html">' in page
 
 
 @pytest.mark.parametrize("link", ["none.md", "../../outside.md", "../pipeline"])

@@ -35,28 +35,28 @@ def test_conclusion_gives_each_difference_with_its_interval(
     shared_results: Path, tmp_path: Path
 ) -> None:
     text = summary.conclusion(load_results(shared_results), "resnet20")
-    assert text.startswith("ResNet-20, Complete (BD-BNN): ")
+    assert text.startswith("ResNet-20: complete (BD-BNN) reaches ")
     interval = (
         r"[+-][\d.]+ points \(95 % interval after Holm's correction [+-][\d.]+ to [+-][\d.]+\)"
     )
     words = r"(higher|lower|no difference shown); 2 seeds are too few\."
     for against in ("all losses, untuned teacher", "binary alone"):
-        assert re.search(f"Against {against}: {interval}, {words}", text)
-    assert text.endswith("Compression: 19.0 x.")
+        assert re.search(f"Its difference to {against} is {interval}: {words}", text)
+    assert text.endswith("By count it is 19.0 times as small as at 32 bit.")
     alone = write_results(tmp_path / "digits", rows=["full-precision"], seeds=[1], layers=1)
     set_right(alone, "resnet20-full-precision-1", 180)
     # Wilson: half a width of 1.96 sqrt(0.25 / n + 1.96^2 / (4 n^2)) / (1 + 1.96^2 / n), n = 360
     assert summary.conclusion(load_results(alone), "resnet20") == (
-        "ResNet-20, Full precision: 50.00 % test top-1 (95 % interval 44.86 to 55.14 over test "
-        "images, one seed). Compression: 1.0 x."
+        "ResNet-20: full precision reaches 50.00 % test top-1 (95 % interval 44.86 to 55.14 over "
+        "test images, one seed)."
     )
 
 
 def test_layers_with_two_modes_are_counted_for_each_row_and_seed(shared_results: Path) -> None:
     text = summary.two_modes(load_results(shared_results), "resnet20")
-    assert text.startswith("Layers with two modes, for each seed: Full precision 0, 0 of 3; ")
-    assert "; Full precision, fine-tuned + kurtosis 3, 3 of 3; " in text
-    assert text.endswith("; Complete (BD-BNN) 3, 3 of 3.")
+    assert text.startswith("Layers with two modes at each seed: Full precision 0 of 3; ")
+    assert "; Full precision, fine-tuned + kurtosis 3 of 3; " in text
+    assert text.endswith("; Complete (BD-BNN) 3 of 3.")
 
 
 def test_confusions_by_hand(own_results: Path) -> None:

@@ -114,7 +114,7 @@ def test_ablation_names_what_was_not_run(by_hand: Results) -> None:
     assert list(table.data["in_words"]).count("not run") == 7
     assert len(table.shown) == 1
     text = summary.not_compared(by_hand, "resnet20")
-    assert text.startswith("Not run: Full precision, fine-tuned against full precision; Full prec")
+    assert text.startswith("Not run: full precision, fine-tuned against full precision; full prec")
     assert "Binary + kurtosis against" not in text
 
 
@@ -218,8 +218,8 @@ def test_blank_maps_are_counted_over_all_images(shared_results: Path, tmp_path: 
     }
     assert len(table.data) == 2 * len(table.shown) == 2 * 6
     first = table.shown.iloc[0]
-    assert first["Blank, mean, %"] == f"{100 * 315 / 5760:.2f}"
-    assert first["Blank at each seed, %"] == "5.38, 5.56"
+    assert first["Blank, mean, %"] == f"{100 * 315 / 5760:.3f}"
+    assert first["Blank at each seed, %"] == "5.382 to 5.556"
     real = write_results(tmp_path / "digits", rows=["full-precision"], seeds=[1], layers=1)
     assert tables.blank_maps(load_results(real), "resnet20") is None
 

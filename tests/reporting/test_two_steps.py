@@ -102,7 +102,7 @@ def test_networks_have_names_and_top5(results: Results) -> None:
     assert runs["Top-5, %"].tolist() == ["100.00"]
     measured = tables.measured(results, STUDENT).shown.set_index("Row")
     assert measured.loc["Complete (BD-BNN)", "Top-5, %"] == "100.00"
-    assert summary.conclusion(results, TEACHER).startswith("ResNet-34 (torchvision), Full pre")
+    assert summary.conclusion(results, TEACHER).startswith("ResNet-34 (torchvision): full pre")
 
 
 def test_the_teacher_stands_beside_students_of_another_network(tmp_path: Path) -> None:

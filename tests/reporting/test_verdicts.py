@@ -42,9 +42,11 @@ def test_modes(teacher, student, outcome):
 def test_modes_in_words():
     found = judge_modes(ON, {"tuned teacher": counts(20, 19), "student": counts(18, 18)})
     assert found.result == (
-        "tuned teacher: 20 of 20, 19 of 20 layers; student: 18 of 20, 18 of 20 layers"
+        "tuned teacher: 19 to 20 of 20 layers (2 seeds); student: 18 of 20 layers (2 seeds)"
     )
     assert found.reason == "90 to 100 % of the layers have two modes"
+    found = judge_modes(ON, {"student": counts(17)})
+    assert found.reason == "85 % of the layers have two modes, and 90 % are needed at each seed"
 
 
 @pytest.mark.parametrize(
@@ -64,15 +66,18 @@ def test_modes_in_words():
 def test_mimicking(ratios, outcome, reason):
     without = [0.01 * (place + 1) for place in range(len(ratios))]
     complete = [ratio * base for ratio, base in zip(ratios, without, strict=True)]
-    found = judge_mimicking(ON, complete, without)
+    found = judge_mimicking(ON, "a against b", complete, without)
     assert found.outcome == outcome
     assert reason in found.reason
 
 
 def test_mimicking_in_words():
     # exp(-+0.2484) times 0.2
-    found = judge_mimicking(ON, [0.2 * exp(-0.1), 0.2, 0.2 * exp(0.1)], [1, 1, 1])
-    assert found.result == "ratio 0.2 (95 % interval 0.16 to 0.26; 3 seeds)"
+    found = judge_mimicking(ON, "a against b", [0.2 * exp(-0.1), 0.2, 0.2 * exp(0.1)], [1, 1, 1])
+    assert found.result == (
+        "a against b: ratio of the distances to the teacher 0.2 "
+        "(95 % interval 0.16 to 0.26; 3 seeds)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,8 +101,8 @@ def test_maps_in_words():
     # differences -2.0, -2.1, -1.9: half width 4.3027 * 0.1 / sqrt(3) = 0.25
     found = judge_maps(ON, [0.010, 0.011, 0.012], [0.030, 0.032, 0.031])
     assert found.result == (
-        "1.10 % of the maps are blank, binary alone 3.10 %; difference -2.00 points "
-        "(95 % interval -2.25 to -1.75; 3 seeds)"
+        "1.100 % of the maps are blank, binary alone 3.100 %; difference -2.000 points "
+        "(95 % interval -2.248 to -1.752; 3 seeds)"
     )
 
 
@@ -132,8 +137,8 @@ def test_accuracy(found, outcome, reason):
 def test_accuracy_in_words():
     verdict = judge_accuracy(ON, compared(0.1, 2.0))
     assert verdict.result == (
-        "+1.05 points (95 % interval +0.10 to +2.00 after Holm over 5 comparisons, additions to "
-        "binary alone; 3 seeds)"
+        "+1.05 points (95 % interval +0.10 to +2.00 after Holm's correction over 5 "
+        "comparisons; 3 seeds)"
     )
 
 
@@ -166,13 +171,16 @@ def test_state_of_the_art(estimate, epochs, published, outcome, reason):
 
 def test_state_of_the_art_in_words():
     verdict = judge_state_of_the_art(ON, ours(50.0, 51.0), 10, PUBLISHED)
-    assert verdict.result == "50.50 % (95 % interval 50.00 to 51.00; 3 seeds); Second 86.50 %"
+    assert (
+        verdict.result
+        == "50.50 % (95 % interval 50.00 to 51.00; 3 seeds); highest published: Second, 86.50 %"
+    )
 
 
 def test_every_claim_has_a_verdict_where_nothing_was_run():
     verdicts = [
         judge_modes(ON, {"tuned teacher": counts(20), "student": []}),
-        judge_mimicking(ON, [], []),
+        judge_mimicking(ON, "", [], []),
         judge_maps(ON, [], []),
         judge_accuracy(ON, None),
         judge_state_of_the_art(ON, None, 0, []),

@@ -57,10 +57,11 @@ def headline(results: Results, network: str, published: Sequence[PublishedFigure
     if others:
         _draw_published(grid[1, 0], others)
     handles = [
-        handle(f"mean and its {confidence} interval", color=INK, marker="|", ms=16, mew=3, lw=5),
-        handle("one seed", color=INK, marker="o", linestyle="none"),
+        handle("mean", color=INK, marker="|", ms=16, mew=3, linestyle="none"),
+        handle(f"its {confidence} interval", color=INK, lw=7, alpha=0.35),
+        handle("one seed, hollow at 32 bit", linestyle="none", ms=5, **marks(rows[0][0])),
     ]
-    legend(figure, handles, columns=2)
+    legend(figure, handles)
     return figure
 
 

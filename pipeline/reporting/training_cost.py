@@ -1,0 +1,81 @@
+"""What the trainings took and on which hardware, as their provenance tells.
+
+It varies from run to run, so no report has it: the bytes of a report repeat.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import pandas as pd
+
+from pipeline.reporting.parameters import agreed
+from pipeline.reporting.results import Cell, Results
+from pipeline.reporting.rows import ROWS, network_label
+from pipeline.reporting.statistics import NONE
+from pipeline.reporting.tables import Table
+
+CAPTION = (
+    "What each training took: its seconds and training images per second, means over the seeds, "
+    "as recorded by the run that first made the committed bits. The machine did other work at the "
+    "same time, so these figures do not rank rows."
+)
+HARDWARE = ("device", "cpu", "threads")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of the trainings of one row, both steps together."""
+
+    seconds: float
+    """Of one seed, mean."""
+    images_per_second: float
+    peak_memory_mib: float
+    """The greatest."""
+
+
+def row_cost(cells: Sequence[Cell]) -> Cost | None:
+    """What the trainings of a row took; None if none was run."""
+    steps = [step for cell in cells for step in cell.training if "seconds" in step]
+    if not steps:
+        return None
+    return Cost(
+        seconds=sum(step["seconds"] for step in steps) / len(cells),
+        images_per_second=fmean(step["images_per_second"] for step in steps),
+        peak_memory_mib=max(step["peak_memory_mib"] for step in steps),
+    )
+
+
+def hours(results: Results) -> float:
+    """Of all trainings of a table."""
+    seconds = (step.get("seconds", 0) for cell in results.cells for step in cell.training)
+    return sum(seconds) / 3600
+
+
+def hardware(results: Results) -> str:
+    """What all trainings of a table ran on."""
+    steps = [step for cell in results.cells for step in cell.training]
+    return "; ".join(f"{key} {agreed(step.get(key) for step in steps)}" for key in HARDWARE)
+
+
+def cost_table(tables: Sequence[Results]) -> Table:
+    """The cost of every row that was run, and the hours and the hardware of each table.
+
+    `data` has a line for each table, network and row; `shown` a column for each table and network.
+    """
+    lines = []
+    shown = {"Row": [*(row.label for row in ROWS), "The whole table", "Hardware"]}
+    for results in tables:
+        for network in results.networks:
+            column = []
+            for row, cells in results.rows(network):
+                cost = row_cost(cells)
+                if cost is None:
+                    column.append(NONE)
+                    continue
+                column.append(f"{cost.seconds:,.0f} s; {cost.images_per_second:,.0f} images/s")
+                lines.append({"table": results.dataset, "network": network, "row": row.name})
+                lines[-1] |= vars(cost)
+            name = f"{results.dataset}, {network_label(network)}"
+            shown[name] = [*column, f"{hours(results):.2f} hours", hardware(results)]
+    return Table(pd.DataFrame(lines), pd.DataFrame(shown))
