@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce look run carry table check readme site test lint accept lock verify clean
+.PHONY: help setup reproduce look use run carry table check readme site test lint accept lock verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ reproduce: setup ## run the digits pipeline, as dvc repro does, and print its ta
 	@python -m tools.campaign digits --jobs $(JOBS)
 	@python -m tools.headline results/digits
 	@echo "report: reports/digits/report.html"
+
+use: setup ## let dvc see tables/TABLE: without that, it reads the digits alone
+	@python -m tools.use "$(TABLE)"
 
 run: setup ## bring tables/TABLE up to date, or ONLY a stage of it, JOBS stages at a time
 	@python -m tools.campaign $(TABLE) --jobs $(JOBS) $(if $(ONLY),--only $(ONLY))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.conftest import ROOT, read_yaml, with_overrides, write_yaml
+from tools.use import use
 
 GENERATED = re.compile(r"results/|(.*/)?dvc\.lock$|reports/[^/]+/|tables/[^/]+/images\.json$")
 """What DVC makes."""
@@ -15,9 +16,6 @@ GENERATED = re.compile(r"results/|(.*/)?dvc\.lock$|reports/[^/]+/|tables/[^/]+/i
 
 class Clone:
     """Copy of what Git holds or would hold, without results, with parameters overridden.
-
-    It has the recipe of the root and of one table: DVC reads all there are at each command, which
-    costs seconds for the large tables.
 
     Args:
         folder: Where to put it.
@@ -38,7 +36,9 @@ class Clone:
             "OMP_NUM_THREADS": "1",
         }
         path = folder / params
-        self._copy_checkout(path.with_name("dvc.yaml"))
+        self._copy_checkout()
+        if path.parent != folder:
+            use(path.parent.name, folder)
         write_yaml(path, with_overrides(read_yaml(path), overrides))
         one_seed = {"seeds": [1], "ablation_seeds": [1]}
         cells = path.with_name("cells.yaml")
@@ -49,7 +49,7 @@ class Clone:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", "tiny")
 
-    def _copy_checkout(self, recipe: Path) -> None:
+    def _copy_checkout(self) -> None:
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
@@ -60,8 +60,6 @@ class Clone:
         for name in filter(None, listed.stdout.split("\0")):
             source, target = ROOT / name, self.folder / name
             if GENERATED.match(name) or not source.is_file():
-                continue
-            if target.match("tables/*/dvc.yaml") and target != recipe:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target, follow_symlinks=False)

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import grimp
 import networkx
@@ -22,6 +23,7 @@ from pipeline.reporting.variants import QUESTIONS
 from pipeline.variants import write_variant
 from stages.programs import STAGES
 from tests.conftest import ROOT, help_of, read_yaml
+from tools.use import use
 
 VARIANTS = Path("tables/study-variants/dvc.yaml")
 FOUND = sorted(path.relative_to(ROOT) for path in ROOT.glob("tables/*/dvc.yaml"))
@@ -32,9 +34,21 @@ every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.p
 every_recipe = pytest.mark.parametrize("table", RECIPES, ids=lambda table: table.parent.name)
 
 
+USED = TemporaryDirectory()
+ALL = Path(USED.name).resolve()
+"""A copy of the recipes in which every table is in use."""
+
+
 @cache
 def all_stages() -> list[Stage]:
-    with Repo(str(ROOT)) as repo:
+    for name in ("dvc.yaml", "cells.yaml", "params.yaml", ".dvcignore"):
+        shutil.copy(ROOT / name, ALL)
+    for name in ("tables", "programs", "docs"):
+        shutil.copytree(ROOT / name, ALL / name, symlinks=True)
+    Repo.init(str(ALL), no_scm=True, force=True).close()
+    for table in FOUND:
+        use(table.parent.name, ALL)
+    with Repo(str(ALL)) as repo:
         return list(repo.index.stages)
 
 
@@ -46,12 +60,12 @@ def graph() -> networkx.DiGraph:
 def stages_of(table: Path) -> Iterator[tuple[str, str, Stage]]:
     """Name, module below `stages` and stage."""
     for stage in all_stages():
-        if Path(stage.path) == ROOT / table:
+        if Path(stage.path) == ALL / table:
             yield stage.addressing, re.search(r"-m stages\.(\w+)", stage.cmd)[1], stage
 
 
 def files(entries: list) -> set[str]:
-    return {Path(each.fs_path).relative_to(ROOT).as_posix() for each in entries}
+    return {Path(each.fs_path).relative_to(ALL).as_posix() for each in entries}
 
 
 def code_of(stage: Stage) -> set[str]:
@@ -218,8 +232,8 @@ def test_the_artifact_of_each_table_is_the_export_of_its_complete_student():
     for file, found in artifacts.items():
         (artifact,) = found.values()
         exported = {path for _, _, stage in stages_of(Path(file)) for path in files(stage.outs)}
-        path = (ROOT / file).parent / artifact.path
-        assert path.resolve().relative_to(ROOT).as_posix() in exported
+        path = (ALL / file).parent / artifact.path
+        assert path.resolve().relative_to(ALL).as_posix() in exported
 
 
 def variants() -> dict:

@@ -26,7 +26,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,7 @@ from ruamel.yaml import YAML
 from pipeline.artifacts import sha256
 from pipeline.errors import UserError, run
 from pipeline.programs import code_alone
+from tools.use import use
 
 ROOT = Path(__file__).resolve().parents[1]
 ACCEPTED = Path("results/accepted.csv")
@@ -289,6 +290,8 @@ def start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[s
     cells = yaml.load(cells_path)
     cells |= {"seeds": [1], "ablation_seeds": [1], **chain.cells}
     yaml.dump(cells, cells_path)
+    if chain.recipe.parent != Path():
+        use(chain.recipe.parent.name, side)
     params_path = side / cells["settings"]
     params = yaml.load(params_path)
     for section, values in chain.params.items():
@@ -404,19 +407,30 @@ def commit_code() -> int:
     """
     from dvc.repo import Repo  # noqa: PLC0415 -- takes a second, which a refusal need not wait for
 
-    accepted: dict[str, list[Any]] = {}
     with Repo() as repo:
         repo.reproduce("programs/dvc.yaml:programs", single_item=True)
-    with Repo() as repo, repo.lock:
-        for stage in repo.index.stages:
-            programs = [dep for dep in stage.deps if str(dep).startswith("programs/")]
-            if not programs or stage.cmd_changed or not any(dep.hash_info for dep in stage.deps):
-                continue
-            for dep in programs:
-                dep.save()
-            accepted.setdefault(stage.path, []).append(stage)
-        for stages in accepted.values():
-            stages[0].dvcfile._lockfile.dump_stages(stages)  # one by one takes minutes
+    tables = [path.parent.name for path in Path("tables").glob("*/dvc.lock")]
+    shown = [path for table in tables for path in use(table)]
+    try:
+        with Repo() as repo, repo.lock:
+            return _commit_programs(repo.index.stages)
+    finally:
+        for path in shown:
+            path.unlink()
+
+
+def _commit_programs(stages: Iterable[Any]) -> int:
+    """Bring what the locks of DVC's stages record of programs up to date; how many have some."""
+    accepted: dict[str, list[Any]] = {}
+    for stage in stages:
+        programs = [dep for dep in stage.deps if str(dep).startswith("programs/")]
+        if not programs or stage.cmd_changed or not any(dep.hash_info for dep in stage.deps):
+            continue
+        for dep in programs:
+            dep.save()
+        accepted.setdefault(stage.path, []).append(stage)
+    for each in accepted.values():
+        each[0].dvcfile._lockfile.dump_stages(each)  # one by one takes minutes
     return sum(map(len, accepted.values()))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from pipeline.errors import UserError, run
 from tools.carry import restore
+from tools.use import use
 
 
 def main() -> None:
@@ -32,11 +33,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=jobs, default=2, help="stages at a time (default: 2)")
     parser.add_argument("--only", nargs="*", default=[], help="these stages and what they need")
     arguments = parser.parse_args()
-    recipes = {"digits": Path("dvc.yaml")}
-    recipes |= {path.parent.name: path for path in sorted(Path("tables").glob("*/dvc.yaml"))}
-    if arguments.table not in recipes:
-        raise UserError(f"table is {arguments.table!r}: allowed are {', '.join(recipes)}")
-    recipe = recipes[arguments.table]
+    recipe = Path("dvc.yaml")
+    if arguments.table != "digits":
+        use(arguments.table)
+        recipe = Path("tables", arguments.table, "dvc.yaml")
     needs = dependencies(recipe, arguments.only)
     restore(arguments.table)
     failed = Campaign(needs, arguments.jobs).run()

@@ -23,6 +23,7 @@ from pipeline.data.sources.registry import load_source
 from pipeline.errors import UserError, run
 from pipeline.names import BINARY_ROWS
 from pipeline.params import Data, load_params
+from tools.use import use
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
@@ -135,6 +136,7 @@ def write_table(folder: Path, template: str, data: Mapping[str, Any]) -> None:
         yaml.dump(cells, folder / "cells.yaml")
         yaml.dump(params, folder / "params.yaml")
         (folder / "dvc.yaml").symlink_to((pattern / "dvc.yaml").readlink())
+        use(folder.name, ROOT)
         load_params(folder / "params.yaml")
     except BaseException:
         shutil.rmtree(folder)

@@ -25,10 +25,10 @@ HARDWARE = ("device", "cpu", "threads")
 
 @dataclass(frozen=True)
 class Cost:
-    """Of the trainings of one row, both steps together."""
+    """Cost of the trainings of one row, both steps together."""
 
     seconds: float
-    """Of one seed, mean."""
+    """Mean over the seeds."""
     images_per_second: float
     peak_memory_mib: float
     """The greatest."""
@@ -47,7 +47,7 @@ def row_cost(cells: Sequence[Cell]) -> Cost | None:
 
 
 def hours(results: Results) -> float:
-    """Of all trainings of a table."""
+    """Cost of all trainings of a table."""
     seconds = (step.get("seconds", 0) for cell in results.cells for step in cell.training)
     return sum(seconds) / 3600
 
