@@ -9,6 +9,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -70,13 +71,32 @@ def main() -> None:
 def _files(paths: Iterable[Path], bad: list[Path]) -> Iterator[Path]:
     """The files named, and those of the folders named whose suffix is that of an image."""
     for path in paths:
-        if path.is_dir():
-            suffixes = Image.registered_extensions()
-            found = sorted(each for each in path.rglob("*") if each.suffix.lower() in suffixes)
-            if not found:
+        if os.path.isdir(path):  # noqa: PTH112 -- Path's fails where a name is too long
+            told = len(bad)
+            found = list(_images(path, bad))
+            if not found and len(bad) == told:
                 _tell(f"{path}: holds no image", path, bad)
             yield from found
         else:
+            yield path
+
+
+def _images(folder: Path, bad: list[Path], above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The images in a folder and those in it, which was reached through those `above`."""
+    suffixes = Image.registered_extensions()
+    target = folder.resolve()
+    if target in above:
+        _tell(f"{folder}: is a symbolic link to a folder above it", folder, bad)
+        return
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        _tell(f"{folder}: could not be read: {error.strerror}", folder, bad)
+        return
+    for path in found:
+        if path.is_dir():
+            yield from _images(path, bad, (*above, target))
+        elif path.suffix.lower() in suffixes:
             yield path
 
 
