@@ -32,13 +32,13 @@ reproduce: setup ## run the digits pipeline, as dvc repro does, and print its ta
 	@echo "report: reports/digits/report.html"
 
 run: setup ## bring tables/TABLE up to date, or ONLY a stage of it, JOBS stages at a time
-	@python -m tools.campaign $(TABLE) --jobs $(JOBS) $(if $(ONLY),--only $(ONLY))
+	@python -m tools.campaign "$$TABLE" --jobs "$(JOBS)" $(if $(ONLY),--only $(ONLY))
 
 look: setup ## run the stages of the digits at their smallest, in a temporary folder: no result
 	@python -m tools.look
 
 table: setup ## set up tables/NAME for your images in IMAGES: folders of classes, or Parquet shards
-	@python -m tools.table "$(NAME)" "$(IMAGES)" $(if $(STREAM),--stream)
+	@python -m tools.table $(if $(STREAM),--stream) -- "$$NAME" "$$IMAGES"
 
 check: setup ## recompute the accuracy of every network in exports/ from the test images
 	@python -m tools.check

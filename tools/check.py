@@ -18,7 +18,7 @@ from pipeline.artifacts import read_json
 from pipeline.data.sources import cifar10
 from pipeline.data.sources.registry import load_source
 from pipeline.data.sources.splitting import choose
-from pipeline.errors import UserError, run
+from pipeline.errors import UserError, one_line, run
 from pipeline.evaluation.outcomes import read_outcomes
 from pipeline.inference.engine import load_export
 from pipeline.inference.manifest import MANIFEST, Manifest
@@ -47,17 +47,21 @@ def main() -> None:
         folder = manifest.parent
         name = f"{folder.parent.name}/{folder.name}"
         try:
-            print(f"{name}: {_check(folder, arguments.results / folder.parent.name)}", flush=True)
+            _tell(f"{name}: {_check(folder, arguments.results / folder.parent.name)}")
             checked += 1
         except NotHereError as reason:
-            print(f"{name}: not checked: {reason}", flush=True)
+            _tell(f"{name}: not checked: {reason}")
         except UserError as error:
-            print(f"{name}: FAILED: {error}", flush=True)
+            _tell(f"{name}: FAILED: {error}")
             failed += 1
     if failed:
         raise UserError(f"{failed} of {checked + failed} exports differ from what is committed")
     if not checked:
         raise UserError(f"{arguments.exports}: holds no export whose test images are here")
+
+
+def _tell(line: str) -> None:
+    print(one_line(line), flush=True)
 
 
 def _check(folder: Path, results: Path) -> str:

@@ -56,6 +56,13 @@ def test_a_changed_bit_of_the_model(exported, results, check) -> None:
     assert result.err == "error: 1 of 1 exports differ from what is committed\n"
 
 
+def test_no_name_splits_or_colours_a_line(exported, check) -> None:
+    exported.rename(exported.with_name("a\n\x1b[31m"))
+    result = check()
+    assert result.code == 1
+    assert result.out.startswith(r"digits/a\n\x1b[31m: FAILED: ") and result.out.count("\n") == 1
+
+
 def test_a_changed_outcome(exported, results, check) -> None:
     path = results / "digits/outcomes/resnet20-binary-1.safetensors"
     content = bytearray(path.read_bytes())
