@@ -35,7 +35,7 @@ use: setup ## let dvc see tables/TABLE: without that, it reads the digits alone
 	@python -m tools.use "$(TABLE)"
 
 run: setup ## bring tables/TABLE up to date, or ONLY a stage of it, JOBS stages at a time
-	@python -m tools.campaign $(TABLE) --jobs $(JOBS) $(if $(ONLY),--only $(ONLY))
+	@python -m tools.campaign "$$TABLE" --jobs "$(JOBS)" $(if $(ONLY),--only $(ONLY))
 
 carry: setup ## copy the last epoch of the unfinished trainings of TABLE to checkpoints/, to be committed
 	@python -m tools.carry $(TABLE)
@@ -44,7 +44,7 @@ look: setup ## run the stages of the digits at their smallest, in a temporary fo
 	@python -m tools.look
 
 table: setup ## set up tables/NAME for your images in IMAGES: folders of classes, or Parquet shards
-	@python -m tools.table "$(NAME)" "$(IMAGES)" $(if $(STREAM),--stream)
+	@python -m tools.table $(if $(STREAM),--stream) -- "$$NAME" "$$IMAGES"
 
 check: setup ## recompute the accuracy of every network in exports/ from the test images
 	@python -m tools.check

@@ -73,6 +73,8 @@ def take_inventory(folder: Path, source: str, memory: Path) -> Inventory:
 
 def _remembered(memory: Path) -> dict[str, list]:
     """Size, two times and SHA-256 of each file; nothing if it was never or badly written."""
+    if not memory.is_file():  # reading a pipe or a device may never end
+        return {}
     try:
         entries = _MEMORY.validate_python(json.loads(memory.read_text()))
     except (OSError, ValueError, RecursionError):

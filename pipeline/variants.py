@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 
-from pipeline.artifacts import atomic_path
+from pipeline.artifacts import atomic_path, check_writable
 from pipeline.errors import UserError
 from pipeline.params import load_params
 
@@ -36,7 +36,7 @@ def parse_setting(text: str) -> Setting:
     match = re.fullmatch(r"(\w+)\.(\w+)=(.+)", text)
     try:
         value = YAML(typ="safe", pure=True).load(match[3]) if match else None
-    except YAMLError:
+    except Exception:  # its constructors of dates and numbers stumble over nearly anything
         value = None
     if match is None or not isinstance(value, bool | int | float | str):
         raise UserError(f"variant {text!r}: must be section.name=value, as in kurtosis.target=1.4")
@@ -55,11 +55,14 @@ def write_variant(params: Path, variant: str, out: Path) -> None:
         UserError: the params are not valid, the variant is malformed, sets an unknown key or one to
             a value that is not allowed or to the one it has; nothing is written.
     """
+    check_writable(out.parent, out.name)
     setting = parse_setting(variant)
     load_params(params)
     yaml = YAML()
     content = yaml.load(params)
-    section = content.setdefault(setting.section, {})
+    section = content.get(setting.section)
+    if section is None:  # an optional one, which may also be written as null
+        section = content[setting.section] = {}
     if section.get(setting.name) == setting.value:
         raise UserError(f"variant {variant!r}: is no variant, as {params} has that value")
     section[setting.name] = setting.value

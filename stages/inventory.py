@@ -12,8 +12,8 @@ writes  OUT: number of files, their bytes, and the SHA-256 of what `sha256sum` p
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.artifacts import write_json
-from pipeline.errors import UserError, run
+from pipeline.artifacts import check_writable, write_json
+from pipeline.errors import UserError, one_line, run
 from pipeline.inventory import Inventory, take_inventory
 from pipeline.params import load_params, resolve
 from stages.arguments import stage_parser
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file in the folder of the table")
     arguments = parser.parse_args()
     data, out = load_params(arguments.params).data, arguments.out
+    check_writable(out.parent, out.name)
     if data.source == "cifar10":
         write_json(out, {"source": data.source})
         print("cifar10: nothing to list, as prepare takes no archive but the official one")
@@ -50,7 +51,7 @@ def main() -> None:
     }
     write_json(out, summary)
     for line in (f"{folder}: {summary['files']} files", *_differences(inventory)):
-        print(line)
+        print(one_line(line))
 
 
 def _present(location: str) -> Path:

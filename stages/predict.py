@@ -72,29 +72,34 @@ def main() -> None:
 def _files(paths: Iterable[Path], bad: list[Path]) -> Iterator[Path]:
     """The files named, and those of the folders named whose suffix is that of an image."""
     for path in paths:
-        if not os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises where a name is too long
-            yield path
-        elif found := _images_in(path, bad):
+        if os.path.isdir(path):  # noqa: PTH112 -- Path's fails where a name is too long
+            told = len(bad)
+            found = list(_images(path, bad))
+            if not found and len(bad) == told:
+                _tell(f"{path}: holds no image", path, bad)
             yield from found
-        elif path not in bad:
-            _tell(f"{path}: holds no image", path, bad)
+        else:
+            yield path
 
 
-def _images_in(folder: Path, bad: list[Path]) -> list[Path]:
-    """Its images, and those of all folders in it; `bad` gets the folders that cannot be read."""
-
-    def tell(error: OSError) -> None:
-        path = Path(error.filename)
-        _tell(f"{path}: could not be read: {error.strerror}", path, bad)
-
+def _images(folder: Path, bad: list[Path], above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The images in a folder and those in it, which was reached through those `above`."""
     known = Image.registered_extensions().items()
     suffixes = {suffix for suffix, name in known if name in FORMATS}
-    return sorted(
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, onerror=tell)
-        for name in names
-        if Path(name).suffix.lower() in suffixes
-    )
+    target = folder.resolve()
+    if target in above:
+        _tell(f"{folder}: is a symbolic link to a folder above it", folder, bad)
+        return
+    try:
+        found = sorted(folder.iterdir())
+    except OSError as error:
+        _tell(f"{folder}: could not be read: {error.strerror}", folder, bad)
+        return
+    for path in found:
+        if path.is_dir():
+            yield from _images(path, bad, (*above, target))
+        elif path.suffix.lower() in suffixes:
+            yield path
 
 
 def _predictions(

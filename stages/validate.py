@@ -8,7 +8,7 @@ writes  OUT, which is always the same
 
 from pathlib import Path
 
-from pipeline.artifacts import write_text
+from pipeline.artifacts import check_writable, write_text
 from pipeline.errors import run
 from pipeline.params import load_params
 from stages.arguments import stage_parser
@@ -19,6 +19,7 @@ def main() -> None:
     parser = stage_parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     arguments = parser.parse_args()
+    check_writable(arguments.out.parent, arguments.out.name)
     load_params(arguments.params)
     write_text(arguments.out, "every parameter is allowed\n")
 

@@ -87,6 +87,20 @@ def test_a_damaged_memory_costs_a_reading_and_nothing_else(images, tmp_path, dam
     assert take_inventory(images, "folders", memory).sha256 == true
 
 
+def test_a_pipe_in_the_place_of_the_memory_is_not_waited_for(images, tmp_path):
+    os.mkfifo(tmp_path / "memory.json")
+    assert take_inventory(images, "folders", tmp_path / "memory.json").added
+    assert json.loads((tmp_path / "memory.json").read_text())
+
+
+def test_no_name_splits_or_colours_a_line(images, tmp_path, write_params, run_here):
+    path = images / "val/dark/0.bmp"
+    path.rename(path.with_name("\n\x1b[31m.bmp"))
+    params = write_params({"data.source": "folders", "data.location": str(images)})
+    end = run_here("inventory", tmp_path, "--params", params, "--out", "own/images.json")
+    assert end.out.count("\n") == 2 and "\x1b" not in end.out
+
+
 def test_shards_are_listed_without_what_lies_beside_them(tmp_path):
     for name in ("train-0.parquet", "test-0.parquet", "README.md"):
         (tmp_path / name).write_text(name)

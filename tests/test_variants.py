@@ -48,6 +48,10 @@ def test_one_parameter_changes_and_no_other(tmp_path, monkeypatch, variant, sect
         ("kurtosis.target=[1.0]", "must be section.name=value"),
         ("kurtosis.target=[", "must be section.name=value"),
         ("../kurtosis.target=1", "must be section.name=value"),
+        ("kurtosis.target=2001-99-99", "must be section.name=value"),
+        ("kurtosis.target=!!float x", "must be section.name=value"),
+        ("kurtosis.target=" + "9" * 5000, "must be section.name=value"),
+        ("kurtosis.target=" + "[" * 3000, "must be section.name=value"),
     ],
 )
 def test_what_is_no_variant_is_refused_in_one_line(tmp_path, variant, reason):
@@ -56,6 +60,22 @@ def test_what_is_no_variant_is_refused_in_one_line(tmp_path, variant, reason):
     assert str(caught.value).startswith(f"variant {variant!r}: {reason}")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_section_that_is_null_is_missing(write_params, tmp_path):
+    path = write_params({"streaming": None})
+    with pytest.raises(
+        UserError, match=r"^variant 'streaming.resize=9': streaming.crop_scale_min "
+    ):
+        write_variant(path, "streaming.resize=9", tmp_path / "variant.yaml")
+
+
+@pytest.mark.parametrize("out", ["", "folder"])
+def test_no_file_to_write_is_named(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=r"^\S+: could not be written: it is a folder$"):
+        write_variant(PARAMS, "kurtosis.target=1.0", Path(out))
 
 
 def test_params_that_are_not_valid_are_named_themselves(tmp_path):

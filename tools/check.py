@@ -46,17 +46,21 @@ def main() -> None:
     for folder in sorted(arguments.exports.glob("*/*/")):
         name = f"{folder.parent.name}/{folder.name}"
         try:
-            print(f"{name}: {_check(folder, arguments.results / folder.parent.name)}", flush=True)
+            _tell(f"{name}: {_check(folder, arguments.results / folder.parent.name)}")
             checked += 1
         except NotHereError as reason:
-            print(f"{name}: not checked: {reason}", flush=True)
+            _tell(f"{name}: not checked: {reason}")
         except UserError as error:
-            print(one_line(f"{name}: FAILED: {error}"), flush=True)
+            _tell(f"{name}: FAILED: {error}")
             failed += 1
     if failed:
         raise UserError(f"{failed} of {checked + failed} exports differ from what is committed")
     if not checked:
         raise UserError(f"{arguments.exports}: holds no export whose test images are here")
+
+
+def _tell(line: str) -> None:
+    print(one_line(line), flush=True)
 
 
 def _check(folder: Path, results: Path) -> str:

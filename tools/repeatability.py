@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import yaml
 
+from pipeline.errors import UserError, run
 from pipeline.provenance import ROOT
 
 Hashes = dict[str, str]
@@ -28,6 +29,8 @@ def main() -> None:
     )
     parser.add_argument("pipeline", nargs="?", default="dvc.yaml", help="default: %(default)s")
     pipeline = parser.parse_args().pipeline
+    if Path(pipeline).name != "dvc.yaml" or not (ROOT / pipeline).is_file():
+        raise UserError(f"pipeline is {pipeline!r}: must be a dvc.yaml of this repository")
     committed = output_hashes(ROOT / Path(pipeline).with_suffix(".lock"))
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
         first = run_in_clone(Path(one) / "clone", pipeline)
@@ -54,15 +57,22 @@ def run_in_clone(clone: Path, pipeline: str) -> Hashes:
 
     Without --force DVC would skip stages whose results lie in Git, once what they read is the same.
     """
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    _run(["git", "clone", "--quiet", str(ROOT), str(clone)])
     site = clone.with_name("dvc-site")
     environment = {**os.environ, "DVC_SITE_CACHE_DIR": str(site)}
     print(f"running {pipeline} in a fresh clone", flush=True)
     command = ["dvc", "repro", "--quiet", "--force", pipeline]
-    subprocess.run(command, cwd=clone, env=environment, check=True)
+    _run(command, cwd=clone, env=environment)
     hashes = output_hashes(clone / Path(pipeline).with_suffix(".lock"))
     shutil.rmtree(clone)
     return hashes
+
+
+def _run(command: list[str], **options: Any) -> None:
+    """Run a command, which tells on stderr what went wrong."""
+    code = subprocess.run(command, check=False, **options).returncode
+    if code:
+        raise UserError(f"{' '.join(command[:2])} ended with {code}, see above")
 
 
 def threads(params: dict[str, Any]) -> str:
@@ -83,4 +93,4 @@ def output_hashes(lock: Path) -> Hashes:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -9,6 +9,7 @@ writes  tables/NAME/dvc.yaml (a link), cells.yaml and params.yaml
 """
 
 import argparse
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from pipeline.data.sources.base import Samples, Source
@@ -66,7 +68,7 @@ def table_folder(name: str) -> Path:
         )
     taken = [place / name for place in (Path("tables"), Path("results"), Path("data"))]
     for path in taken:
-        if (ROOT / path).exists():
+        if os.path.lexists(ROOT / path):
             raise UserError(f"NAME is {name!r}: {path} is there already; choose another name")
     return ROOT / "tables" / name
 
@@ -77,23 +79,28 @@ def look(images: Path) -> tuple[Data, Source]:
     Raises:
         UserError: none does; the message says what was found.
     """
-    if not images.is_dir():
+    if not os.path.isdir(images):  # noqa: PTH112 -- Path's fails where a name is too long
         raise UserError(f"IMAGES is {str(images)!r}: no such folder")
     folder = images.resolve()
     kind = "shards" if any(folder.glob("*.parquet")) else "folders"
-    data = Data(
-        source="shards" if kind == "shards" else "folders",
-        location=str(folder),
-        image_size=SMALL,
-        validation=0.1,
-        split_seed=0,
-        limit=0,
-    )
+    try:
+        data = Data(
+            source="shards" if kind == "shards" else "folders",
+            location=str(folder),
+            image_size=SMALL,
+            validation=0.1,
+            split_seed=0,
+            limit=0,
+        )
+    except ValidationError as error:
+        raise UserError(f"IMAGES is {str(folder)!r}: {error.errors()[0]['msg']}") from None
     if "$" in data.location:
         raise UserError(f"IMAGES is {data.location!r}: a path with $ cannot be kept in params.yaml")
     try:
         return data, load_source(data)
     except UserError as error:
+        if not os.access(folder, os.R_OK):
+            raise
         found = sorted(path.name for path in folder.iterdir())
         shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "") or "nothing"
         wanted = "train/<class>/ with val/<class>/ or test/<class>/, or Parquet shards"
@@ -131,7 +138,10 @@ def write_table(folder: Path, template: str, data: Mapping[str, Any]) -> None:
         params["streaming"].update(resize=256)
     for content, what in ((cells, "The runs"), (params, "Every parameter")):
         content.yaml_set_start_comment(f"{what} of the table {folder.name}, made by make table.")
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise UserError(f"{table}: could not be written: {error.strerror}") from error
     try:
         yaml.dump(cells, folder / "cells.yaml")
         yaml.dump(params, folder / "params.yaml")

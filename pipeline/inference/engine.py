@@ -108,11 +108,16 @@ def load_export(folder: Path, *, threads: int = 0) -> ExportedNetwork:
         model = engine.read_model(folder / MODEL)
     except RuntimeError as error:
         raise UserError(f"{folder / MODEL}: could not be read by OpenVINO ({error})") from error
-    found = tuple(model.input(0).shape)[1:]
+    try:
+        found = tuple(model.input(0).shape)[1:]
+        logits = model.output(0).partial_shape[1].get_length()
+    except (RuntimeError, IndexError) as error:
+        raise UserError(
+            f"{folder / MODEL}: has no images of one size as its input, or no logits as its output"
+        ) from error
     wanted = (manifest.channels, manifest.image_size, manifest.image_size)
     if found != wanted:
         raise UserError(f"{folder / MODEL}: takes images {found}, {wanted} are in its manifest")
-    logits = model.output(0).partial_shape[1].get_length()
     if logits != len(manifest.classes):
         raise UserError(
             f"{folder / MODEL}: has {logits} logits, {len(manifest.classes)} classes are in its "

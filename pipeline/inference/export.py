@@ -70,6 +70,9 @@ def export(model: Path, data: Path, out: Path) -> Manifest:
     architecture = description.architecture
     images = load_manifest(data)
     _check_data(model, architecture, data, images)
+    section = description.params.get("data")
+    if not section:
+        raise UserError(f"{model}: its model.json has no params.data")
     shape = (images.channels, images.image_size, images.image_size)
     translated = translate(network, shape, images.mean, images.std)
     with atomic_folder(out, MANIFEST) as built:
@@ -91,7 +94,7 @@ def export(model: Path, data: Path, out: Path) -> Manifest:
             seed=description.seed,
             weights_sha256=sha256(model / "best.safetensors"),
             debug=description.debug,
-            data=description.params["data"],
+            data=section,
             origin=images.origin,
             classes=images.classes,
             channels=images.channels,

@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from pipeline.artifacts import read_json, reading, sha256, write_json
 from pipeline.errors import UserError
@@ -17,6 +17,8 @@ MODEL, WEIGHTS = "model.xml", "model.bin"
 """OpenVINO's own format: the graph, and its constants one after the other."""
 README = "README.md"
 VERSION = 1
+Pixels = Annotated[int, Field(gt=0, le=2**13)]
+"""As in `pipeline.params`, which takes longer to import."""
 
 
 class Manifest(BaseModel):
@@ -41,9 +43,9 @@ class Manifest(BaseModel):
     classes: tuple[str, ...]
     """In the order of the logits."""
     channels: PositiveInt
-    image_size: PositiveInt
+    image_size: Pixels
     """Height and width in pixels."""
-    resize: PositiveInt | None
+    resize: Pixels | None
     """Shorter side in pixels before the central crop; None: `fit` brings an image to size."""
     mean: tuple[float, ...]
     """Mean of each channel, pixel values scaled to [0, 1]; the model subtracts it."""
@@ -60,6 +62,10 @@ class Manifest(BaseModel):
     def _named(self) -> Self:
         if not isinstance(self.architecture.get("network"), str):
             raise ValueError("architecture names no network")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes names one twice")
+        if self.resize is not None and self.resize < self.image_size:
+            raise ValueError(f"resize is {self.resize}, less than image_size, {self.image_size}")
         return self
 
     @property

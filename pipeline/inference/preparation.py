@@ -7,7 +7,11 @@ from PIL import Image
 
 from pipeline.artifacts import reading
 from pipeline.data.images import fit, load_image
+from pipeline.errors import UserError
 from pipeline.inference.manifest import Manifest
+
+MAX_PIXELS = 2**28
+"""Of an image whose shorter side was resized: of a narrow one the other side may have no end."""
 
 
 def read_pixels(path: Path, manifest: Manifest) -> np.ndarray:
@@ -31,16 +35,23 @@ def read_pixels(path: Path, manifest: Manifest) -> np.ndarray:
     size = manifest.image_size
     if manifest.resize is None:
         return fit(image, size)[: manifest.channels]
-    return _central_crop(image.convert("RGB"), manifest.resize, size)[: manifest.channels]
+    return _central_crop(str(path), image.convert("RGB"), manifest.resize, size)[
+        : manifest.channels
+    ]
 
 
-def _central_crop(image: Image.Image, resize: int, size: int) -> np.ndarray:
+def _central_crop(name: str, image: Image.Image, resize: int, size: int) -> np.ndarray:
     """Central pixels after the shorter side was resized, as `EvaluationCrop` rounds the lengths.
 
     It resizes by torchvision, whose pixels are off Pillow's by one level at most.
     """
     shorter, longer = sorted(image.size)
     other = int(resize * longer / shorter)
+    if resize * other > MAX_PIXELS:
+        raise UserError(
+            f"{name}: is {image.width} x {image.height} pixels, which would be {resize} x {other}: "
+            "too narrow"
+        )
     width, height = (resize, other) if image.width == shorter else (other, resize)
     resized = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = round((width - size) / 2), round((height - size) / 2)

@@ -52,8 +52,7 @@ def uses(cell: Cell, section: str) -> bool:
 def epoch_counts(cells: Sequence[Cell]) -> set[int]:
     """Epochs of the schedules that trained these cells, or that they are fine-tuned from."""
     return {
-        sum(cell.details.params[section]["epochs"] for section in _schedules(cell))
-        for cell in cells
+        sum(cell.details.params[section]["epochs"] for section in cell.schedules) for cell in cells
     }
 
 
@@ -62,12 +61,6 @@ def epochs(cells: Sequence[Cell]) -> str:
     counts = epoch_counts(cells)
     fewest, most = min(counts), max(counts)
     return f"{fewest} epochs" if fewest == most else f"{fewest} to {most} epochs"
-
-
-def _schedules(cell: Cell) -> tuple[str, ...]:
-    if not cell.row.binary:
-        return ("teacher",)
-    return ("step_one", "step_two") if cell.details.step == "two" else ("student",)
 
 
 def agreed(values: Iterable[Any]) -> str:

@@ -15,13 +15,15 @@ from safetensors.numpy import load as load_tensors
 from pipeline.artifacts import read_json, reading
 from pipeline.errors import UserError
 from pipeline.evaluation.outcomes import read_outcomes
-from pipeline.names import NETWORKS
+from pipeline.names import LOSSES, NETWORKS
 from pipeline.reporting.rows import ROWS, Row, row_named
 from pipeline.reporting.statistics import ROUNDING
 
 UnitShare = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Size = Annotated[int, Field(gt=0)]
+LARGEST = 10**18
+"""Of what is counted; numbers without end are no floats."""
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Size = Annotated[int, Field(gt=0, le=LARGEST)]
 Network = Annotated[str, Field(pattern=r"^\w+$")]
 FileName = Annotated[str, Field(pattern=r"^[\w-]+$")]
 """Part of a path, so nothing that leads out of its folder."""
@@ -122,6 +124,34 @@ class Manifest(BaseModel, extra="allow"):
         return {name: digest for name, digest in self.checksums.items() if name.startswith("test")}
 
 
+class Bits(BaseModel):
+    """What of a network is binary, in the architecture of its details."""
+
+    weights: bool
+    activations: bool
+
+
+class Schedule(BaseModel):
+    """A section of the params that a network was trained with."""
+
+    epochs: Size
+
+
+class Judged(BaseModel):
+    """The section evaluation of these params."""
+
+    bootstrap_resamples: Annotated[int, Field(gt=0, le=10**7)]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Timing(BaseModel):
+    """What provenance says of the cost of a training, if anything."""
+
+    seconds: Annotated[float, Field(ge=0)]
+    images_per_second: Annotated[float, Field(ge=0)]
+    peak_memory_mib: Annotated[float, Field(ge=0)]
+
+
 class Provenance(BaseModel):
     """`provenance/<run>.json`: code, software, hardware and time of the two stages."""
 
@@ -186,6 +216,13 @@ class Cell:
         if not binarization:
             return 32, 32
         return (1 if binarization["weights"] else 32, 1 if binarization["activations"] else 32)
+
+    @property
+    def schedules(self) -> tuple[str, ...]:
+        """Sections of the params whose epochs trained it, or what it is fine-tuned from."""
+        if not self.row.binary:
+            return ("teacher",)
+        return ("step_one", "step_two") if self.details.step == "two" else ("student",)
 
     @property
     def row(self) -> Row:
@@ -291,19 +328,19 @@ def _load_cell(path: Path) -> Cell:
             f"the top1 of {path}, {metrics.top1}"
         )
     curves = _read_table(folder / "curves" / f"{name}.csv", CURVES)
-    provenance = _validate(Provenance, folder / "provenance" / path.name)
+    provenance = _read_provenance(folder / "provenance" / path.name)
     training = [provenance.training]
     step_one = None
     kurtosis = _read_table(folder / "kurtosis" / f"{name}.csv", LAYER_KURTOSIS)
     if details.start:
         step_one = _read_table(folder / "curves" / f"{details.start}.csv", CURVES)
-        first = _validate(Provenance, folder / "provenance" / f"{details.start}.json")
+        first = _read_provenance(folder / "provenance" / f"{details.start}.json")
         training.insert(0, first.training)
         kurtosis["epoch"] += len(step_one)
         before = folder / "kurtosis" / f"{details.start}.csv"
         if before.exists():
             kurtosis = pd.concat([_read_table(before, LAYER_KURTOSIS), kurtosis])
-    return Cell(
+    cell = Cell(
         name=name,
         metrics=metrics,
         details=details,
@@ -315,18 +352,27 @@ def _load_cell(path: Path) -> Cell:
         outcomes=outcomes,
         feature_maps=_read_maps(folder / "feature_maps" / f"{name}.safetensors"),
     )
+    for section in cell.schedules:
+        _as(Schedule, details.params.get(section), details_path, f"params.{section}")
+    if metrics.best_epoch > len(curves):
+        raise UserError(f"{path}: best_epoch is {metrics.best_epoch}, of {len(curves)} epochs")
+    return cell
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def _validate(model: type[Model], path: Path) -> Model:
-    content = read_json(path)
+    return _as(model, read_json(path), path)
+
+
+def _as(model: type[Model], content: Any, path: Path, place: str = "") -> Model:
+    """What stands in a file, or in `place` of it, as `model`."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "content"
+        key = ".".join(str(part) for part in [place, *first["loc"]] if part != "") or "content"
         if first["type"] == "missing":
             raise UserError(f"{path}: {key} is missing") from None
         found = repr(first["input"])
@@ -334,7 +380,21 @@ def _validate(model: type[Model], path: Path) -> Model:
         raise UserError(f"{path}: {key} is {shown}: {first['msg']}") from None
 
 
+def _read_provenance(path: Path) -> Provenance:
+    provenance = _validate(Provenance, path)
+    if "seconds" in provenance.training:
+        _as(Timing, provenance.training, path, "training")
+    return provenance
+
+
 def _check_details(path: Path, details: Details) -> None:
+    _as(Judged, details.params.get("evaluation"), path, "params.evaluation")
+    binarization = details.architecture.get("binarization")
+    if binarization is not None:
+        _as(Bits, binarization, path, "architecture.binarization")
+    unknown = sorted({*details.losses} - {*LOSSES})
+    if unknown:
+        raise UserError(f"{path}: losses names {unknown[0]!r}: allowed are {', '.join(LOSSES)}")
     classes = len(details.classes)
     if [len(line) for line in details.confusion] != [classes] * classes:
         raise UserError(f"{path}: confusion must be {classes} x {classes}, one line per class")

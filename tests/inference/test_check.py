@@ -74,6 +74,13 @@ def test_what_openvino_refuses_is_one_line(exported, check) -> None:
     assert result.out.count("\n") == 1
 
 
+def test_no_name_splits_or_colours_a_line(exported, check) -> None:
+    exported.rename(exported.with_name("a\n\x1b[31m"))
+    result = check()
+    assert result.code == 1
+    assert result.out.startswith(r"digits/a\n\x1b[31m: FAILED: ") and result.out.count("\n") == 1
+
+
 def test_a_changed_outcome(exported, results, check) -> None:
     path = results / "digits/outcomes/resnet20-binary-1.safetensors"
     content = bytearray(path.read_bytes())

@@ -1,5 +1,6 @@
 """An export on disk: whole, the same to the byte, and refused when it was changed."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pipeline.inference.manifest import (
     MODEL,
     README,
     WEIGHTS,
+    Manifest,
     read_manifest,
     write_manifest,
 )
@@ -170,6 +172,9 @@ def test_a_manifest_of_another_image_size(exported) -> None:
         ({"architecture": {}}, r"/export.json: Value error, architecture names no network$"),
         ({"image_size": 0}, r"/export.json: image_size: Input should be greater than 0$"),
         ({"resize": 0}, r"/export.json: resize: Input should be greater than 0$"),
+        ({"resize": 10**9}, r"/export.json: resize: Input should be less than or equal to 8192$"),
+        ({"resize": 7}, r"/export.json: Value error, resize is 7, less than image_size, 8$"),
+        ({"classes": ("one",) * 10}, r"/export.json: Value error, classes names one twice$"),
         ({"classes": ("one",)}, r"/model.xml: has 10 logits, 1 classes are in its manifest$"),
     ],
 )
@@ -177,6 +182,36 @@ def test_a_manifest_that_fits_its_checksum_but_nothing_else(exported, change, me
     write_manifest(exported, read_manifest(exported).model_copy(update=change))
     with pytest.raises(UserError, match=message):
         load_export(exported)
+
+
+OF_ANY_SIZE = """<layers>
+<layer id="0" name="x" type="Parameter" version="opset1">
+    <data shape="?,1,?,?" element_type="u8"/><output><port id="0" precision="U8"/></output>
+</layer>
+<layer id="1" name="y" type="Result" version="opset1"><input><port id="0"/></input></layer>
+</layers><edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/></edges>"""
+
+
+@pytest.mark.parametrize("graph", ["<layers></layers><edges></edges>", OF_ANY_SIZE])
+def test_a_graph_that_fits_its_checksum_but_is_none_of_a_network(exported, graph) -> None:
+    (exported / MODEL).write_text(f'<?xml version="1.0"?><net name="x" version="11">{graph}</net>')
+    content = json.loads((exported / MANIFEST).read_text())
+    del content["sha256"]
+    manifest = Manifest.model_validate_json(json.dumps(content))
+    files = {name: sha256(exported / name) for name in (MODEL, WEIGHTS, README)}
+    write_manifest(exported, manifest.model_copy(update={"files": files}))
+    with pytest.raises(UserError, match=r"/model.xml: has no images of one size as its input, or "):
+        load_export(exported)
+
+
+def test_a_network_without_the_section_data(model, tiny_digits, tmp_path, run_here) -> None:
+    shutil.copytree(model, tmp_path / "model")
+    path = tmp_path / "model/model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"params": {}}))
+    arguments = ["--data", tiny_digits, "--model", "model", "--out", "out"]
+    end = run_here("export", tmp_path, *arguments)
+    assert (end.code, end.err) == (1, "error: model: its model.json has no params.data\n")
+    assert not (tmp_path / "out").exists()
 
 
 def test_images_of_another_size(exported) -> None:

@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 
 from pipeline.artifacts import read_array
 from pipeline.data.crops import EvaluationCrop
+from pipeline.errors import UserError
 from pipeline.inference.engine import load_export, predict
 from pipeline.inference.manifest import read_manifest
 from pipeline.inference.preparation import read_pixels
@@ -100,22 +102,6 @@ def test_a_folder_without_images_alone_is_an_error(exported, tmp_path) -> None:
     assert (end.returncode, end.stdout, end.stderr) == (1, "", "error: empty: holds no image\n")
 
 
-def test_a_folder_that_cannot_be_read(digits, monkeypatch, capsys) -> None:
-    """By everyone but root."""
-    folder, scandir = digits[0].parent, os.scandir
-
-    def refuse(path):
-        if Path(path).name == "more":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    bad: list[Path] = []
-    assert list(_files([folder, folder / "more"], bad)) == digits[:2]
-    line = f"error: {folder}/more: could not be read: Permission denied\n"
-    assert (bad, capsys.readouterr().err) == ([folder / "more"] * 2, line * 2)
-
-
 def test_what_is_in_a_folder_and_no_image_by_its_name_is_passed_over(digits) -> None:
     folder = digits[0].parent
     for name in ("notes.txt", "paper.pdf", "film.mpg"):
@@ -129,6 +115,41 @@ def test_an_image_given_twice_is_told_twice(exported, digits) -> None:
     given = [digits[0], digits[1], digits[0]]
     told = _predictions(load_export(exported), iter(given), [])
     assert [path for path, _ in told] == given
+
+
+def test_folders_in_a_folder_are_followed_and_none_is_passed_over(
+    exported, digits, tmp_path, run_here, monkeypatch
+) -> None:
+    (tmp_path / "far").mkdir()
+    shutil.copy(digits[0], tmp_path / "far/a.png")
+    (tmp_path / "images/closed").mkdir(parents=True)
+    (tmp_path / "images/linked").symlink_to(tmp_path / "far")
+    (tmp_path / "images/round").symlink_to(tmp_path / "images")
+    listed = Path.iterdir
+
+    def closed(folder):
+        if folder.name == "closed":  # root may read everything
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    end = run_here("predict", tmp_path, "--model", exported, "images", "b" * 300)
+    assert end.code == 1
+    assert [line.partition(":")[0] for line in end.out.splitlines()] == ["images/linked/a.png"]
+    assert end.err.splitlines()[:2] == [
+        "error: images/closed: could not be read: Permission denied",
+        "error: images/round: is a symbolic link to a folder above it",
+    ]
+    assert end.err.splitlines()[2].endswith(": could not be read: File name too long")
+
+
+def test_an_image_that_would_be_too_long_is_refused(exported, tmp_path) -> None:
+    manifest = read_manifest(exported).model_copy(update={"resize": 256})
+    Image.new("RGB", (60_000, 1)).save(tmp_path / "narrow.png")
+    with pytest.raises(
+        UserError, match=r"narrow.png: is 60000 x 1 pixels, which would be 256 x 15"
+    ):
+        read_pixels(tmp_path / "narrow.png", manifest)
 
 
 def test_a_pipe_is_not_waited_for(exported, tmp_path) -> None:

@@ -8,9 +8,10 @@ from safetensors.numpy import save_file
 
 from pipeline.errors import UserError
 from pipeline.reporting.results import load_results
-from tests.reporting.synthetic import MANIFEST, edit_json
+from tests.reporting.synthetic import MANIFEST, PARAMS, edit_json
 
 CELL = "resnet20-binary-1"
+EVALUATION = PARAMS["evaluation"]
 
 
 def test_cells_come_by_network_row_and_seed(few_results: Path) -> None:
@@ -99,6 +100,32 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
         (
             _edit(f"details/{CELL}.json", histogram={"edges": [0, 1], "counts": {}}),
             f"details/{CELL}.json: histogram.counts.layer1.0.conv1 has 0 bins, its edges make 1",
+        ),
+        (_edit(f"{CELL}.json", bits=10**400), f"{CELL}.json: bits is 1000000"),
+        (_edit(f"{CELL}.json", best_epoch=99), f"{CELL}.json: best_epoch is 99, of 2 epochs"),
+        (
+            _edit(f"details/{CELL}.json", architecture={"binarization": {"weights": True}}),
+            f"details/{CELL}.json: architecture.binarization.activations is missing",
+        ),
+        (
+            _edit(f"details/{CELL}.json", params={}),
+            f"details/{CELL}.json: params.evaluation is None: Input should be a valid dict",
+        ),
+        (
+            _edit(f"details/{CELL}.json", params={"evaluation": EVALUATION | {"confidence": 2}}),
+            f"details/{CELL}.json: params.evaluation.confidence is 2: Input should be less than 1",
+        ),
+        (
+            _edit(f"details/{CELL}.json", params={"evaluation": EVALUATION}),
+            f"details/{CELL}.json: params.student is None: Input should be a valid dict",
+        ),
+        (
+            _edit(f"details/{CELL}.json", losses=["luck"]),
+            f"details/{CELL}.json: losses names 'luck': allowed are cross_entropy, kurtosis, ",
+        ),
+        (
+            _edit(f"provenance/{CELL}.json", training={"seconds": "many"}),
+            f"provenance/{CELL}.json: training.seconds is 'many': Input should be a valid number",
         ),
         (_write(f"curves/{CELL}.csv", ""), f"curves/{CELL}.csv: is not valid CSV"),
         (_write(f"curves/{CELL}.csv", "a\n1\n"), f"curves/{CELL}.csv: has no column 'epoch'"),

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 import torch
 
+from pipeline.errors import UserError
 from tools import repeatability
 from tools.repeatability import output_hashes, run_in_clone, threads
 
@@ -16,6 +17,19 @@ def test_the_number_of_threads_is_told(count, said):
 
 def test_the_threads_of_the_machine_are_told():
     assert f"{torch.get_num_threads()} threads" in threads({"compute": {"threads": 0}})
+
+
+@pytest.mark.parametrize("pipeline", ["nope/dvc.yaml", "tables", "params.yaml"])
+def test_no_pipeline_is_named(monkeypatch, pipeline):
+    monkeypatch.setattr("sys.argv", ["repeatability", pipeline])
+    with pytest.raises(UserError, match=rf"^pipeline is '{pipeline}': must be a dvc.yaml of this "):
+        repeatability.main()
+
+
+def test_what_ends_badly_in_a_clone_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(repeatability, "ROOT", tmp_path)
+    with pytest.raises(UserError, match=r"^git clone ended with 128, see above$"):
+        run_in_clone(tmp_path / "clone", "dvc.yaml")
 
 
 def test_hashes_are_those_of_the_lock(tmp_path):

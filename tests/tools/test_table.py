@@ -1,5 +1,7 @@
 """`make table`: the files of a table for a user's own images."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,65 @@ def test_a_name_that_is_not_allowed(tables, tmp_path, monkeypatch, name):
 def test_nothing_is_overwritten(tables):
     with pytest.raises(UserError, match="tables/cifar10 is there already"):
         table.table_folder("cifar10")
+
+
+def test_a_link_that_leads_nowhere_is_not_overwritten(tables):
+    (tables / "flowers").symlink_to("nowhere")
+    with pytest.raises(UserError, match="tables/flowers is there already"):
+        table.table_folder("flowers")
+
+
+@pytest.mark.parametrize("name", ["b" * 300, "\udcff"])
+def test_a_folder_that_cannot_be_kept_in_the_params(tables, tmp_path, monkeypatch, name):
+    if len(name) == 1:
+        draw(tmp_path / name, 20)
+    with pytest.raises(
+        UserError, match=r"^IMAGES is .*: (no such folder|Input should be a valid s)"
+    ):
+        make(monkeypatch, "flowers", tmp_path / name)
+
+
+def test_images_that_cannot_be_listed(tables, tmp_path, monkeypatch):
+    images = draw(tmp_path / "images", 20)
+
+    def closed(*_):
+        raise PermissionError(13, "Permission denied", str(images))
+
+    monkeypatch.setattr("pipeline.data.sources.folders._is_folder", closed)  # root may read all
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UserError, match=rf"^{images}: could not be read: Permission denied$"):
+        make(monkeypatch, "flowers", images)
+
+
+def test_tables_that_cannot_be_written(tables, tmp_path, monkeypatch):
+    images = draw(tmp_path / "images", 20)
+
+    def closed(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", closed)
+    with pytest.raises(
+        UserError, match=r"^tables/flowers: could not be written: Permission denied"
+    ):
+        make(monkeypatch, "flowers", images)
+
+
+def test_make_passes_names_on_as_they_are(tmp_path):
+    """A shell would take quotes and what they hold for its own."""
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    python = tmp_path / ".venv/bin/python"
+    python.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    python.chmod(0o755)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.txt", ".venv/.installed"):
+        (tmp_path / name).touch()
+    name, images = 'a"; touch b; "', "my `touch c` images"
+    command = ["make", "table", f"NAME={name}", f"IMAGES={images}", "STREAM=1"]
+    told = subprocess.check_output(command, cwd=tmp_path, text=True)
+    assert told == f"-m|tools.table|--stream|--|{name}|{images}|"
+    told = subprocess.check_output(["make", "run", f"TABLE={name}"], cwd=tmp_path, text=True)
+    assert told == f"-m|tools.campaign|{name}|--jobs|2|"
+    assert not (tmp_path / "b").exists() and not (tmp_path / "c").exists()
 
 
 def test_folders_with_other_names_are_told(tables, tmp_path, monkeypatch):

@@ -166,6 +166,32 @@ def test_clean_leaves_what_a_training_uses(scratch, tmp_path):
     clean.main()
 
 
+def test_clean_removes_nothing_but_the_scratch_area(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "far").mkdir()
+    (tmp_path / ".scratch").symlink_to("far")
+    with pytest.raises(UserError, match=r"^\.scratch: is no folder of this project; remove it by"):
+        clean.main()
+    (tmp_path / ".scratch").unlink()
+    (tmp_path / ".scratch").touch()
+    with pytest.raises(UserError, match=r"^\.scratch: is no folder of this project; remove it by"):
+        clean.main()
+    (tmp_path / ".scratch").unlink()
+    (tmp_path / ".scratch/folder.lock").mkdir(parents=True)
+
+    def forbidden(*_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", forbidden)
+        with pytest.raises(
+            UserError, match=r"^\.scratch: could not be removed: Permission denied$"
+        ):
+            clean.main()
+    clean.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["far"]
+
+
 def test_the_fingerprint_changes_with_any_input():
     assert fingerprint(seed=1, data={"a": "b"}) == fingerprint(data={"a": "b"}, seed=1)
     assert fingerprint(seed=1) != fingerprint(seed=2)
