@@ -22,6 +22,7 @@ import openvino as ov
 import torch
 from torch import nn
 
+from benchmarks.arguments import at_least
 from benchmarks.paired import Contender, Samples, interleave, ratio
 from pipeline.artifacts import write_json
 from pipeline.device import configure
@@ -56,8 +57,8 @@ def main() -> None:
     )
     parser.add_argument("networks", nargs="*", metavar="network", help="default: all")
     parser.add_argument("--params", type=Path, default=ROOT / "params.yaml")
-    parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
-    parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
+    parser.add_argument("--threads", type=at_least(0), default=1, help="default: %(default)s")
+    parser.add_argument("--rounds", type=at_least(1), default=7, help="default: %(default)s")
     parser.add_argument("--out", type=Path, help="file to write")
     arguments = parser.parse_args()
     for name in arguments.networks:

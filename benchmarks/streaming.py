@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from benchmarks.arguments import at_least
 from pipeline.artifacts import write_json
 from pipeline.data.loading.dataset import open_prepared
 from pipeline.data.prepared import StreamedManifest
@@ -46,9 +47,9 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="prepared index")
     parser.add_argument("--params", type=Path, default=ROOT / "params.yaml", help="its `compute`")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--batch-size", type=int, default=128, help="default: %(default)s")
-    parser.add_argument("--batches", type=int, help="of an epoch; default: all")
+    parser.add_argument("--workers", type=at_least(0), nargs="+", default=[0, 1, 2])
+    parser.add_argument("--batch-size", type=at_least(1), default=128, help="default: %(default)s")
+    parser.add_argument("--batches", type=at_least(1), help="of an epoch; default: all")
     parser.add_argument("--out", type=Path, help="JSON file of the results")
     arguments = parser.parse_args()
     compute = load_params(arguments.params).compute

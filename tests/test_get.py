@@ -42,12 +42,21 @@ def test_what_the_code_prints_for_the_committed_image(monkeypatch) -> None:
     assert printed.getvalue() == "3\n"
 
 
-def test_git_brings_one_export_without_the_others(tmp_path) -> None:
-    commands = documented("sh", "--sparse")
-    commands = commands.replace("<address of this repository>", f"file://{ROOT}")
-    subprocess.check_call(["bash", "-ec", commands], cwd=tmp_path)
-    assert list((tmp_path / "bd-bnn/exports").glob("*/*")) == [tmp_path / "bd-bnn" / EXPORT]
-    assert load_export(tmp_path / "bd-bnn" / EXPORT).manifest.row == "complete"
+@pytest.mark.slow
+def test_dvc_brings_one_export_from_an_address_and_from_a_tag(tmp_path) -> None:
+    """As dvc reads what Git stores, from a clone that is committed as a whole."""
+    clone = tmp_path / "clone"
+    subprocess.check_call(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(clone)])
+    tag = ["-c", "user.name=test", "-c", "user.email=test@example.org", "tag", "-a", "-m", "first"]
+    subprocess.check_call(["git", *tag, "digits-complete@v1.0.0"], cwd=clone)
+    address = f"file://{clone}"
+    got = documented("sh", "dvc get").replace("<address of this repository>", address).split()
+    for command, out in (
+        (got, "one"),
+        (["dvc", "artifacts", "get", address, "digits-complete"], "two"),
+    ):
+        subprocess.check_call([*command, "--out", out], cwd=tmp_path)
+        assert load_export(tmp_path / out).manifest.name == Path(EXPORT).name
 
 
 @pytest.mark.slow

@@ -290,8 +290,7 @@ def start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[s
     cells = yaml.load(cells_path)
     cells |= {"seeds": [1], "ablation_seeds": [1], **chain.cells}
     yaml.dump(cells, cells_path)
-    if chain.recipe.parent != Path():
-        use(chain.recipe.parent.name, side)
+    use(chain.recipe.parent.name or "digits", side)
     params_path = side / cells["settings"]
     params = yaml.load(params_path)
     for section, values in chain.params.items():

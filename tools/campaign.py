@@ -33,10 +33,9 @@ def main() -> None:
     parser.add_argument("--jobs", type=jobs, default=2, help="stages at a time (default: 2)")
     parser.add_argument("--only", nargs="*", default=[], help="these stages and what they need")
     arguments = parser.parse_args()
-    recipe = Path("dvc.yaml")
-    if arguments.table != "digits":
-        use(arguments.table)
-        recipe = Path("tables", arguments.table, "dvc.yaml")
+    use(arguments.table)
+    folder = Path() if arguments.table == "digits" else Path("tables", arguments.table)
+    recipe = folder / "dvc.yaml"
     needs = dependencies(recipe, arguments.only)
     restore(arguments.table)
     failed = Campaign(needs, arguments.jobs).run()

@@ -12,9 +12,9 @@ writes  tables/TABLE/.dvcignore, and that of the table which TABLE varies
 import argparse
 from pathlib import Path
 
-from ruamel.yaml import YAML
+from ruamel.yaml import YAML, YAMLError
 
-from pipeline.artifacts import write_text
+from pipeline.artifacts import reading, write_text
 from pipeline.errors import UserError, run
 
 
@@ -31,22 +31,25 @@ def use(table: str, root: Path = Path()) -> list[Path]:
     """Show a table to DVC, and the table that it varies.
 
     Args:
-        table: Name of a folder in tables/.
+        table: Name of a folder in tables/, or digits, which DVC always sees.
         root: Folder of the project.
 
     Returns:
         The files that were written because they were not there.
 
     Raises:
-        UserError: there is no such table.
+        UserError: there is no such table, or its cells.yaml is malformed.
     """
-    folder = root / "tables" / table
-    if not table or not (folder / "cells.yaml").is_file():
-        tables = sorted(path.parent.name for path in root.glob("tables/*/cells.yaml"))
-        raise UserError(f"table is {table!r}: allowed are {', '.join(tables)}")
-    base = YAML(typ="safe").load(folder / "cells.yaml").get("base", "digits")
-    written = use(base, root) if base != "digits" else []
-    shown = folder / ".dvcignore"
+    if table == "digits":
+        return []
+    tables = sorted(path.parent.name for path in root.glob("tables/*/cells.yaml"))
+    if table not in tables:
+        raise UserError(f"table is {table!r}: allowed are {', '.join(['digits', *tables])}")
+    cells = root / "tables" / table / "cells.yaml"
+    with reading(cells, "a mapping", YAMLError, AttributeError):
+        base = YAML(typ="safe").load(cells).get("base", "digits")
+    written = use(base, root)
+    shown = cells.with_name(".dvcignore")
     if not shown.exists():
         write_text(shown, "!dvc.yaml\n")
         written.append(shown)

@@ -398,7 +398,13 @@ def _check_details(path: Path, details: Details) -> None:
     classes = len(details.classes)
     if [len(line) for line in details.confusion] != [classes] * classes:
         raise UserError(f"{path}: confusion must be {classes} x {classes}, one line per class")
-    bins = len(details.histogram.edges) - 1
+    names = [layer.name for layer in details.layers]
+    if not names or len({*names}) < len(names):
+        raise UserError(f"{path}: layers must name at least one layer, and none twice")
+    edges = details.histogram.edges
+    if len(edges) < 2 or edges != sorted({*edges}):
+        raise UserError(f"{path}: histogram.edges must be at least two numbers that rise")
+    bins = len(edges) - 1
     for layer in details.layers:
         found = len(details.histogram.counts.get(layer.name, ()))
         if found != bins:

@@ -101,6 +101,11 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
             _edit(f"details/{CELL}.json", histogram={"edges": [0, 1], "counts": {}}),
             f"details/{CELL}.json: histogram.counts.layer1.0.conv1 has 0 bins, its edges make 1",
         ),
+        (_edit(f"details/{CELL}.json", layers=[]), f"{CELL}.json: layers must name at least one"),
+        (
+            _edit(f"details/{CELL}.json", histogram={"edges": [1, 0], "counts": {}}),
+            f"details/{CELL}.json: histogram.edges must be at least two numbers that rise",
+        ),
         (_edit(f"{CELL}.json", bits=10**400), f"{CELL}.json: bits is 1000000"),
         (_edit(f"{CELL}.json", best_epoch=99), f"{CELL}.json: best_epoch is 99, of 2 epochs"),
         (

@@ -39,6 +39,7 @@ def repository(tmp_path, monkeypatch) -> Path:
     recipe = tmp_path / "tables/small/dvc.yaml"
     recipe.parent.mkdir(parents=True)
     recipe.write_text(RECIPE.format(apart="echo apart > apart.txt"))
+    recipe.with_name("cells.yaml").write_text("table: small\n")
     return tmp_path
 
 
@@ -102,6 +103,7 @@ def test_only_some_stages_and_what_they_need(repository):
 def test_what_a_table_needs_of_another_comes_first(repository):
     second = Path("tables/second/dvc.yaml")
     second.parent.mkdir()
+    second.with_name("cells.yaml").write_text("table: second\n")
     second.write_text(
         "stages:\n  third:\n    wdir: ../..\n    cmd: cat second.txt > third.txt\n"
         "    deps: [second.txt]\n    outs: [third.txt]\n"

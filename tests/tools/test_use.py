@@ -25,14 +25,22 @@ def tables(tmp_path) -> Path:
 def test_a_table_is_shown_once_with_the_one_that_it_varies(tables):
     written = [tables / "tables" / name / ".dvcignore" for name in ("study", "more")]
     assert use("more", tables) == written
-    assert use("more", tables) == []
+    assert use("more", tables) == use("digits", tables) == []
     assert not (tables / "tables/cifar10/.dvcignore").exists()
 
 
 @pytest.mark.parametrize("name", ["", "nothing", ".."])
 def test_an_unknown_table_is_named(tables, name):
-    with pytest.raises(UserError, match=r"table is '.*': allowed are cifar10, more, study"):
+    with pytest.raises(UserError, match=r"table is '.*': allowed are digits, cifar10, more, study"):
         use(name, tables)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "a: [", "- b"])
+def test_cells_that_are_no_mapping_are_named(tables, content):
+    path = tables / "tables/cifar10/cells.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"{path}: is not a mapping"):
+        use("cifar10", tables)
 
 
 @pytest.mark.slow
