@@ -210,9 +210,17 @@ def _chains(folder: Path) -> Iterator[Chain]:
 
 
 def _run_tests(tests: Sequence[str], coverage: Path) -> None:
-    """Run tests on the working tree, watched by coverage, which calls it by the tree's name."""
-    command = [*_watched(coverage, ROOT), "-m", "pytest", "--quiet", "-p", "no:cacheprovider"]
-    ended = subprocess.run([*command, *tests], check=False, text=True, capture_output=True)
+    """Run tests on the working tree, watched by coverage, as are the processes they start."""
+    settings = coverage.with_suffix(".rc")
+    settings.write_text(
+        f"[run]\npatch = subprocess\nparallel = true\ndata_file = {coverage}\n"
+        f"source =\n  {ROOT / 'pipeline'}\n  {ROOT / 'stages'}\n"
+    )
+    command = [sys.executable, "-m", "coverage", "run", f"--rcfile={settings}", "-m", "pytest"]
+    options = ["--quiet", "-p", "no:cacheprovider"]
+    ended = subprocess.run(
+        [*command, *options, *tests], check=False, text=True, capture_output=True
+    )
     if ended.returncode:
         raise UserError(f"tests failed: {ended.stdout.strip().splitlines()[-1]}")
 
