@@ -6,7 +6,7 @@ import pytest
 from pipeline import programs
 from pipeline.errors import UserError
 from pipeline.programs import code_alone, program
-from tests.conftest import ROOT, run_in_process
+from tests.conftest import ROOT, run_stage
 
 CODE = '''"""What it is about."""
 
@@ -115,7 +115,7 @@ def test_checkpoints_depend_on_the_program_of_every_training():
 
 
 def test_the_stage_writes_the_program_of_each_stage(tmp_path):
-    assert run_in_process("programs", ROOT, "--out", tmp_path) == 0
+    run_stage("programs", "--out", tmp_path, cwd=ROOT)
     written = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
     assert written["teacher"] == program("stages.teacher")
     assert "pipeline/losses/kurtosis.py" in written["binarize"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.device import configure
-from pipeline.provenance import record
+from pipeline.provenance import hardware, record
 from tests.training.conftest import tiny_params
 
 
@@ -62,3 +62,9 @@ def test_a_revision_that_is_not_utf_8(written, monkeypatch):
     monkeypatch.setattr("pipeline.provenance._git", lambda *_: None)
     monkeypatch.setenv("BDBNN_REVISION", "v1\udcff")
     assert written("training", "weights")["training"]["revision"] == r"v1\udcff"
+
+
+def test_hardware_is_a_gpu_by_its_name_or_a_cpu_with_its_instructions(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert hardware(torch.device("cuda", 1)) == "GPU 1"
+    assert hardware(torch.device("cpu")).endswith(f"({torch.backends.cpu.get_cpu_capability()})")
