@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.inference.manifest import Manifest
 
 MAX_PIXELS = 2**28
-"""Of an image whose shorter side was resized: of a narrow one the other side may have no end."""
+"""The most that resizing may give: the longer side of a narrow image has no other bound."""
 
 
 def read_pixels(path: Path, manifest: Manifest) -> np.ndarray:

@@ -21,7 +21,7 @@ from pipeline.reporting.statistics import ROUNDING
 
 UnitShare = Annotated[float, Field(ge=0, le=1)]
 LARGEST = 10**18
-"""Of what is counted; numbers without end are no floats."""
+"""The largest number of anything counted; a larger one may not fit a float."""
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[int, Field(gt=0, le=LARGEST)]
 Network = Annotated[str, Field(pattern=r"^\w+$")]

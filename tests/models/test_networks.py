@@ -44,7 +44,7 @@ def elements(convolutions: dict[str, nn.Conv2d]) -> int:
 
 
 def multiply_accumulates(model: nn.Module, images: torch.Tensor) -> int:
-    """Of convolutions and classifier, for one image."""
+    """Multiply-accumulates of convolutions and classifier, for one image."""
     counts: list[int] = []
 
     def count(module: nn.Module, _: object, output: torch.Tensor) -> None:

@@ -22,7 +22,7 @@ from tests.reporting.synthetic import edit_json, set_right, write_results
 from tests.reporting.variants import VARIANTS, write_study, write_variant_results
 
 DEFAULT_RIGHT, HIGHER, LOWER = 330, 350, 300
-"""Of 360 test images."""
+"""How many of 360 test images."""
 
 
 @pytest.fixture(scope="module")
