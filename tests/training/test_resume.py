@@ -164,12 +164,12 @@ def test_every_setting_resumes(make_workplace, run_here, monkeypatch, overrides)
     assert final_files(stopped) == final_files(alone)
 
 
-@pytest.mark.parametrize("change", ["parameter", "teacher", "code"])
+@pytest.mark.parametrize("change", ["parameter", "teacher", "code", "words"])
 def test_a_changed_run_starts_fresh(make_workplace, run_here, write_params, monkeypatch, change):
     folder = make_workplace()
     code = folder / "changed"
     shutil.copytree(folder / "code", code)
-    monkeypatch.setattr("pipeline.training.checkpoint.ROOT", code)
+    monkeypatch.setattr("pipeline.programs.ROOT", code)
 
     def stop(progress, row, images_per_second):
         signal.raise_signal(signal.SIGINT)
@@ -184,7 +184,7 @@ def test_a_changed_run_starts_fresh(make_workplace, run_here, write_params, monk
         assert run_here("teacher", folder, *arguments("teacher", seed=2)).code == 0
     else:
         with (code / "pipeline/losses/kurtosis.py").open("a") as source:
-            source.write("# changed\n")
+            source.write("CHANGED = True\n" if change == "code" else "# changed\n")
     end = run_here("binarize", folder, *arguments("binarize"))
-    assert f"digits/{CELL} epoch 1/2:" in end.out
+    assert (f"digits/{CELL} epoch 1/2:" in end.out) == (change != "words")
     assert not before.exists()
