@@ -32,13 +32,13 @@ reproduce: setup ## run the digits pipeline, as dvc repro does, and print its ta
 	@echo "report: reports/digits/report.html"
 
 use: setup ## let dvc see tables/TABLE: without that, it reads the digits alone
-	@python -m tools.use "$(TABLE)"
+	@python -m tools.use -- "$$TABLE"
 
 run: setup ## bring tables/TABLE up to date, or ONLY a stage of it, JOBS stages at a time
 	@python -m tools.campaign "$$TABLE" --jobs "$(JOBS)" $(if $(ONLY),--only $(ONLY))
 
 carry: setup ## copy the last epoch of the unfinished trainings of TABLE to checkpoints/, to be committed
-	@python -m tools.carry $(TABLE)
+	@python -m tools.carry -- "$$TABLE"
 
 look: setup ## run the stages of the digits at their smallest, in a temporary folder: no result
 	@python -m tools.look
