@@ -11,7 +11,7 @@ from tests.conftest import ROOT, run_stage
 CODE = '''"""What it is about."""
 
 SIZE = 3  # centimetres
-"""Of one side."""
+"""Length of one side."""
 NOTE = """one
 
   two # three

@@ -340,7 +340,7 @@ def unexecuted(base: str, coverage: Path, side: Path) -> Iterator[tuple[str, int
     """
     executed = _executed_lines(coverage, (side, ROOT))
     for path, lines in changed_lines(base).items():
-        if not CHECKED.fullmatch(path):
+        if not lines or not CHECKED.fullmatch(path):
             continue
         statement_of = statements(Path(path).read_text())
         for line in sorted(lines & statement_of.keys()):
@@ -365,8 +365,12 @@ def _executed_lines(coverage: Path, roots: Sequence[Path]) -> dict[str, set[int]
 
 
 def changed_lines(base: str) -> dict[str, set[int]]:
-    """Numbers of the lines that the working tree adds to or changes in each file of `base`."""
-    changed: dict[str, set[int]] = {}
+    """Numbers of the lines that the working tree adds to or changes in each file of `base`.
+
+    A file of which it only takes lines away, or which is gone, has none.
+    """
+    names = _git("diff", "--name-only", "--no-renames", "-z", base)
+    changed: dict[str, set[int]] = {name: set() for name in names.split("\0") if name}
     path = ""
     for line in _git("diff", "--unified=0", "--no-color", "--no-renames", base).splitlines():
         if line.startswith("+++ "):

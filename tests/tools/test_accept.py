@@ -119,4 +119,5 @@ def test_a_changed_file_computes_the_same_where_only_words_changed(
 
 def test_a_file_that_is_gone_does_not_compute_the_same(repository):
     (repository / "pipeline/circle.py").unlink()
+    assert "pipeline/circle.py" in accept.changed_lines("HEAD")
     assert not accept.is_same_program("HEAD", "pipeline/circle.py")
