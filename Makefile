@@ -37,7 +37,7 @@ use: setup ## let dvc see tables/TABLE: without that, it reads the digits alone
 run: setup ## bring tables/TABLE up to date, or ONLY a stage of it, JOBS stages at a time
 	@python -m tools.campaign "$$TABLE" --jobs "$(JOBS)" $(if $(ONLY),--only $(ONLY))
 
-carry: setup ## copy the last epoch of the unfinished trainings of TABLE to checkpoints/, to be committed
+carry: setup ## put what another machine needs to go on with TABLE into checkpoints/ and networks/, to be committed
 	@python -m tools.carry -- "$$TABLE"
 
 look: setup ## run the stages of the digits at their smallest, in a temporary folder: no result

@@ -4,7 +4,7 @@ What the table needs of another one is brought up to date too. A stage starts as
 it depends on are done. Ctrl-C and SIGTERM end the trainings after they have saved their last epoch;
 the same command goes on from there, and from what `make carry` brought from another machine.
 
-reads   the dvc.yaml of the table, checkpoints/
+reads   the dvc.yaml of the table, checkpoints/, networks/
 writes  what its stages write, and its dvc.lock
 """
 
@@ -20,7 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from pipeline.errors import UserError, run
-from tools.carry import restore
+from tools.carry import pull, restore
 from tools.use import use
 
 
@@ -38,6 +38,7 @@ def main() -> None:
     recipe = folder / "dvc.yaml"
     needs = dependencies(recipe, arguments.only)
     restore(arguments.table)
+    pull(arguments.table)
     failed = Campaign(needs, arguments.jobs).run()
     if failed:
         raise UserError(f"{len(failed)} of {len(needs)} stages failed: {', '.join(failed)}")

@@ -1,21 +1,31 @@
-"""Carry the unfinished trainings of a table to another machine, through Git.
+"""Carry the trainings of a table to another machine, through Git.
 
-Without --restore, the newest intact checkpoint of each training is copied from .scratch/ to
-checkpoints/, to be committed, and what was carried of trainings that have ended since is removed.
-With it, which is how `make run` begins, they are copied back, unless .scratch/ has a later epoch.
+Without --restore, the newest intact checkpoint of each unfinished training is copied from .scratch/
+to checkpoints/, and what was carried of trainings that have ended since is removed. Trained
+networks that stages of the table have still to read, teachers above all, are pushed to networks/, a
+DVC remote. Both folders are meant to be committed. With --restore, which is how `make run` begins,
+checkpoints are copied back, unless .scratch/ has a later epoch, and networks are pulled.
 
-reads   .scratch/<table>, models/<table>, checkpoints/<table>
-writes  checkpoints/<table>, or with --restore .scratch/<table>
+reads   dvc.yaml and dvc.lock of the table, .scratch/<table>, models/<table>, checkpoints/<table>
+writes  checkpoints/<table>, networks/, or with --restore .scratch/<table>, models/<table>
 """
 
 import argparse
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.artifacts import sha256, write_bytes
-from pipeline.errors import UserError, run
+from pipeline.errors import run
+from tools.use import use
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import PipelineStage
 
 SCRATCH, CARRIED = Path(".scratch"), Path("checkpoints")
+REMOTE = "networks"
+"""Name of the remote in .dvc/config whose folder travels with Git."""
 
 
 def main() -> None:
@@ -26,11 +36,68 @@ def main() -> None:
     parser.add_argument("table", help="name of a folder in tables/")
     parser.add_argument("--restore", action="store_true", help="take them up on this machine")
     arguments = parser.parse_args()
-    if not Path("tables", arguments.table, "cells.yaml").is_file():
-        raise UserError(f"table is {arguments.table!r}: there is no such folder in tables/")
-    copied = restore(arguments.table) if arguments.restore else carry(arguments.table)
-    for path in copied:
+    use(arguments.table)
+    for path in restore(arguments.table) if arguments.restore else carry(arguments.table):
         print(path)
+    if arguments.restore:
+        pull(arguments.table)
+    else:
+        push(arguments.table)
+
+
+def push(table: str) -> None:
+    """Push the trained networks of a table that stages have still to read."""
+    with _open_repository() as repo:
+        stages = _stages(repo, table)
+        needed = [stage.addressing for stage in stages if _is_needed(stage, stages)]
+        if needed:
+            repo.push(needed, remote=REMOTE)
+
+
+def pull(table: str) -> None:
+    """Pull the trained networks in the dvc.lock of a table that are not here and were pushed."""
+    if not Path(REMOTE).is_dir():
+        return
+    with _open_repository() as repo:
+        absent = [
+            stage.addressing
+            for stage in _stages(repo, table)
+            if any(not Path(network).exists() for network in _networks(stage))
+        ]
+        if absent:
+            repo.fetch(absent, remote=REMOTE)
+            repo.checkout(absent, allow_missing=True)
+
+
+def _open_repository() -> "Repo":
+    from dvc.repo import Repo  # noqa: PLC0415  # takes a second, which --help need not wait for
+
+    return Repo()
+
+
+def _stages(repo: "Repo", table: str) -> list["PipelineStage"]:
+    recipe = Path("tables", table, "dvc.yaml") if table != "digits" else Path("dvc.yaml")
+    return [each for each in repo.index.stages if Path(each.path).parent.samefile(recipe.parent)]
+
+
+def _networks(stage: "PipelineStage") -> dict[str, str]:
+    """The trained networks that dvc.lock says `stage` wrote: hash by path."""
+    return {
+        out.fs_path: out.hash_info.value
+        for out in stage.outs
+        if Path(out.fs_path).is_relative_to(Path("models").resolve()) and out.hash_info
+    }
+
+
+def _is_needed(stage: "PipelineStage", stages: list["PipelineStage"]) -> bool:
+    """Whether a training, or a stage that has not read it yet, reads what `stage` trained."""
+    networks = _networks(stage)
+    return any(
+        reader.cmd_changed or any(_networks(reader)) or dep.hash_info.value != networks[dep.fs_path]
+        for reader in stages
+        for dep in reader.deps
+        if dep.fs_path in networks
+    )
 
 
 def carry(table: str) -> list[Path]:

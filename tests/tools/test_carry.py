@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import torch
 from pipeline.distributed import World
 from pipeline.errors import UserError
 from pipeline.training.checkpoint import Scratch, read_checkpoint
+from tests.conftest import ROOT
 from tools import carry
+from tools.use import use
 
 ALONE = World(rank=0, size=1)
 RUN = "long/resnet20-binary-1"
@@ -103,5 +106,96 @@ def test_other_trainings_stay_until_they_have_ended(machines):
 def test_an_unknown_table_is_named(machines, monkeypatch):
     machines("first")
     monkeypatch.setattr(sys, "argv", ["carry", "nothing"])
-    with pytest.raises(UserError, match="table is 'nothing': there is no such folder in tables/"):
+    with pytest.raises(UserError, match="table is 'nothing': allowed are digits"):
         carry.main()
+
+
+RECIPE = """
+stages:
+  teacher:
+    wdir: ../..
+    cmd: mkdir -p models/small/teacher && date +%N > models/small/teacher/weights
+    outs: [models/small/teacher]
+  student:
+    wdir: ../..
+    cmd: >-
+      mkdir -p models/small/student &&
+      sed s/^/student-/ models/small/teacher/weights > models/small/student/weights
+    deps: [models/small/teacher]
+    outs: [models/small/student]
+  other-student:
+    wdir: ../..
+    cmd: mkdir -p models/small/other && cp models/small/teacher/weights models/small/other/weights
+    deps: [models/small/teacher]
+    outs: [models/small/other]
+  evaluate:
+    wdir: ../..
+    cmd: cp models/small/student/weights results.txt
+    deps: [models/small/student]
+    outs: [results.txt: {cache: false}]
+"""
+
+
+@pytest.fixture
+def clones(tmp_path, monkeypatch):
+    """Goes to a repository with the recipe, or to a fresh clone of what was committed there."""
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+
+    def go_to(name: str) -> None:
+        folder = tmp_path / name
+        if (tmp_path / "first").exists():
+            call("git", "add", "--all")
+            call("git", "commit", "--quiet", "--message", "carried")
+            call("git", "clone", "--quiet", str(tmp_path / "first"), str(folder))
+            monkeypatch.chdir(folder)
+        else:
+            folder.mkdir()
+            monkeypatch.chdir(folder)
+            call("git", "init", "--quiet")
+            call("git", "config", "user.name", "test")
+            call("git", "config", "user.email", "test@example.org")
+            call("dvc", "init", "--quiet")
+            shutil.copy(ROOT / ".dvc/config", ".dvc/config")
+            shutil.copy(ROOT / ".dvcignore", ".dvcignore")
+            Path("tables/small").mkdir(parents=True)
+            Path("tables/small/dvc.yaml").write_text(RECIPE)
+            Path("tables/small/cells.yaml").write_text("table: small\n")
+        use("small")
+
+    return go_to
+
+
+def call(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+def repro(stage: str) -> None:
+    call("dvc", "repro", "--quiet", "--single-item", f"tables/small/dvc.yaml:{stage}")
+
+
+def test_a_trained_teacher_serves_students_on_another_machine(clones):
+    clones("first")
+    repro("teacher")
+    repro("student")
+    carry.push("small")
+    assert len(list(Path("networks").rglob("*.dir"))) == 2
+    weights = Path("models/small/teacher/weights").read_text()
+    clones("second")
+    carry.pull("small")
+    repro("teacher")
+    repro("student")
+    repro("other-student")
+    repro("evaluate")
+    assert Path("models/small/other/weights").read_text() == weights, "nothing is trained again"
+    assert Path("results.txt").read_text() == f"student-{weights}"
+
+
+def test_a_student_travels_until_it_is_evaluated(clones):
+    clones("first")
+    repro("teacher")
+    repro("student")
+    repro("evaluate")
+    carry.push("small")
+    clones("second")
+    carry.pull("small")
+    assert [path.name for path in Path("models/small").glob("*/")] == ["teacher"]
