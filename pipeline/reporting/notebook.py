@@ -1,10 +1,10 @@
 """From notebook source to executed notebook and page: papermill, then the same bytes each time."""
 
-import base64
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import jupytext
 import nbformat
@@ -27,6 +27,8 @@ LINKS = (
     *(Link(f"Report: {name}", f"../{name}/report.html") for name in ("digits", "cifar10")),
 )
 """Links that a report in its own folder begins with."""
+READABLE = " !$'()*+,-./:;=?@[]^_`{|}~"
+"""Characters that stay as they are in a picture's address, which Git can then compress."""
 SCRUBBED = {
     r"0x[0-9a-f]{6,}": "0x0",
     r"/[^\s\"']*/ipykernel_\d+/\d+\.py": "cell",
@@ -159,8 +161,8 @@ def _output(output: NotebookNode, folder: Path) -> Markup:
     data = output.get("data", {})
     about = output.get("metadata", {}).get("text/html", {})
     if "file" in about:
-        content = base64.b64encode((folder / about["file"]).read_bytes()).decode()
-        source = f"data:image/png;base64,{content}"
+        content = (folder / about["file"]).read_text(encoding="utf-8")
+        source = f"data:image/svg+xml,{quote(content, safe=READABLE)}"
         return part("picture", path=about["file"], source=source, alt=about["alt"])
     if "text/html" in data:
         return Markup(data["text/html"])

@@ -8,7 +8,7 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from pipeline.artifacts import write_bytes, write_csv, write_text
-from pipeline.reporting.figures.style import png
+from pipeline.reporting.figures.style import png, svg
 from pipeline.reporting.markup import part, slug, to_html, to_markdown
 from pipeline.reporting.rows import network_label
 from pipeline.reporting.summary import Card
@@ -19,7 +19,8 @@ class Page:
     """What the notebook shows and writes; all text given to it is plain, not markup.
 
     Args:
-        folder: Gets `tables/<name>.csv`, `tables/<name>.md` and `figures/<name>.png`.
+        folder: Gets `tables/<name>.csv`, `tables/<name>.md`, `figures/<name>.png` and
+            `figures/<name>.svg`.
         redraw: The command that draws them again.
         debug: What it shows is no result: the names of the files begin with `debug-`, and figures
             are stamped.
@@ -93,10 +94,10 @@ class Page:
         )
 
     def figure(self, name: str, figure: Figure, caption: str, *, alt: str, data: str) -> None:
-        """Show a figure and write it as PNG.
+        """Show a figure and write it as PNG and as SVG.
 
         Args:
-            name: Of its file and of its place in the page.
+            name: Of its files and of its place in the page.
             figure: What to draw.
             caption: How to read it.
             alt: What it is, for those who do not see it.
@@ -106,17 +107,18 @@ class Page:
             figure.text(
                 0.5, 0.5, "DEBUG RUN, NO RESULT", color="red", alpha=0.4, size=24, ha="center"
             )
-        path = f"figures/{self._prefix}{name}.png"
+        path, vector = (f"figures/{self._prefix}{name}.{suffix}" for suffix in ("png", "svg"))
         write_bytes(self._folder / path, png(figure))
-        self._written.append(path)
-        files = [("PNG", path)]
+        write_text(self._folder / vector, svg(figure))
+        self._written += [path, vector]
+        files = [("PNG", path), ("SVG", vector)]
         if data.startswith("tables/"):
             folder, _, table = data.partition("/")
             files.append(("CSV", f"{folder}/{self._prefix}{table}"))
         display(
             HTML(
-                part("picture", path=path, source=path, alt=alt),
-                metadata={"alt": alt, "file": path},
+                part("picture", path=vector, source=path, alt=alt),
+                metadata={"alt": alt, "file": vector},
             )
         )
         self._show(

@@ -63,17 +63,18 @@ def test_the_page_hides_code_and_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_pictures_that_open_large_and_escapes_text(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "a.svg").write_text('<svg id="#é">100 %</svg>', encoding="utf-8")
     image = new_output(
         "display_data",
         data={"text/html": "a link to it"},
-        metadata={"text/html": {"alt": '"> <b>', "file": "a.png"}},
+        metadata={"text/html": {"alt": '"> <b>', "file": "a.svg"}},
     )
     cells = [new_code_cell("", outputs=[image, new_output("stream", text="<b>")])]
     html = to_html(new_notebook(cells=cells), tmp_path)
     assert (
-        '<a class="picture" href="a.png"><img alt="&#34;&gt; &lt;b&gt;" '
-        'src="data:image/png;base64,iVBORw0KGgo="></a>\n<pre>&lt;b&gt;</pre>'
+        '<a class="picture" href="a.svg"><img alt="&#34;&gt; &lt;b&gt;" '
+        'src="data:image/svg+xml,%3Csvg id=%22%23%C3%A9%22%3E100 %25%3C/svg%3E"></a>\n'
+        "<pre>&lt;b&gt;</pre>"
     ) in html
 
 

@@ -1,11 +1,13 @@
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from pipeline.reporting import page as page_module
+from pipeline.reporting.figures import style
 from pipeline.reporting.page import Page
 from pipeline.reporting.tables import Table
 
@@ -37,11 +39,16 @@ def test_files_of_a_debug_run_say_so(displayed: list[str], tmp_path: Path) -> No
     figure = Figure(figsize=(1, 1))
     page.figure("empty", figure, "Nothing.", alt="", data="tables/measured.csv")
     files = sorted(path.name for path in tmp_path.glob("*/*"))
-    assert files == ["debug-empty.png", "debug-measured.csv", "debug-measured.md"]
+    assert files == [
+        "debug-empty.png",
+        "debug-empty.svg",
+        "debug-measured.csv",
+        "debug-measured.md",
+    ]
     assert [text.get_text() for text in figure.texts] == ["DEBUG RUN, NO RESULT"]
     assert 'href="tables/debug-measured.csv"' in displayed[-1]
     page.files()
-    assert displayed[-1].count("<li>") == 3
+    assert displayed[-1].count("<li>") == 4
 
 
 def test_a_figure_is_kept_without_the_version_that_drew_it(
@@ -52,10 +59,23 @@ def test_a_figure_is_kept_without_the_version_that_drew_it(
     content = (tmp_path / "figures/empty.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert b"Software" not in content
+    drawing = (tmp_path / "figures/empty.svg").read_text()
+    assert drawing.startswith("<?xml") and drawing.endswith("</svg>\n")
+    assert "matplotlib.org" not in drawing and "<dc:date>" not in drawing
     picture, caption = displayed
     assert '<img alt="A frame" src="figures/empty.png">' in picture
     assert 'id="figure-empty">Nothing &amp; more.' in caption
     assert "drawn from <code>results/x</code>" in caption
+
+
+def test_names_in_a_figure_are_no_markup_of_its_file() -> None:
+    style.use_style()
+    figure = Figure(figsize=(2, 1))
+    figure.text(0, 0, r"$\frac$ --><script>alert(1)</script>")
+    first, second = style.svg(figure), style.svg(figure)
+    assert first == second
+    found = ElementTree.fromstring(first)
+    assert not [each for each in found.iter() if each.tag.endswith("script")]
 
 
 def test_headings_only_where_there_are_several_networks(
