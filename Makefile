@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes
 JOBS ?= 2
+PYTEST := python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce look use run carry table check readme site test lint accept lock verify clean
+.PHONY: help setup reproduce look use run carry table check readme site test coverage lint accept lock verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +38,7 @@ use: setup ## let dvc see tables/TABLE: without that, it reads the digits alone
 run: setup ## bring tables/TABLE up to date, or ONLY a stage of it, JOBS stages at a time
 	@python -m tools.campaign "$$TABLE" --jobs "$(JOBS)" $(if $(ONLY),--only $(ONLY))
 
-carry: setup ## put what another machine needs to go on with TABLE into checkpoints/ and networks/, to be committed
+carry: setup ## put what another machine needs to go on with TABLE into checkpoints/ and networks/
 	@python -m tools.carry -- "$$TABLE"
 
 look: setup ## run the stages of the digits at their smallest, in a temporary folder: no result
@@ -57,8 +58,10 @@ site: setup ## build the static site in site/ from the results and reports there
 	@echo "site: site/index.html"
 
 test: setup ## run the whole test suite
-	@python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-		--cov --cov-report=term:skip-covered --cov-fail-under=90
+	@$(PYTEST)
+
+coverage: setup ## run it slower, and tell which lines it did not execute
+	@$(PYTEST) --cov --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 lint: setup ## ruff and mypy
 	@ruff check .
