@@ -114,7 +114,7 @@ class UsualLoop:
         student: network in training, on the device.
         teacher: network on the device; None trains with cross-entropy alone, else with all losses.
         params: weights of the losses, target of the kurtosis, optimizer.
-        device: of the networks.
+        device: where the networks are.
     """
 
     def __init__(

@@ -64,8 +64,8 @@ def layer_targets(
     Args:
         target: one number for all layers; one for each in module order, "1.4 x14, 1.8 x4, 2.2"; or
             a list of the released code, `released cifar10` or `released imagenet`.
-        names: of the regularized layers, in module order.
-        losses: of the row; the released lists are others where a teacher takes part in them.
+        names: names of the regularized layers, in module order.
+        losses: losses of the row; the released lists are others where a teacher takes part.
 
     Returns:
         Targets in the order of `names`.

@@ -76,8 +76,8 @@ def translate(
     Args:
         network: On the CPU, in evaluation mode.
         image_shape: Channels, height and width.
-        mean: Of each channel, in [0, 1].
-        std: Of each channel, in [0, 1].
+        mean: Mean of each channel, in [0, 1].
+        std: Standard deviation of each channel, in [0, 1].
 
     Raises:
         UserError: a layer or a call of the network has no translation.

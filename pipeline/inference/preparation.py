@@ -21,7 +21,7 @@ def read_pixels(path: Path, manifest: Manifest) -> np.ndarray:
 
     Args:
         path: The file.
-        manifest: Of the network, which says what it takes.
+        manifest: Manifest of the network, which says what it takes.
 
     Returns:
         uint8 (channels, image_size, image_size).

@@ -37,9 +37,10 @@ def kurtosis_loss(
     Source: METHOD [released]; the formula is KURE's (arXiv 2002.07686).
 
     Args:
-        weights: of each layer, any shapes.
-        targets: of each layer; a tensor already on the weights' device saves a copy per step.
-        aggregate: over the layers.
+        weights: weights of each layer, any shapes.
+        targets: target of each layer; a tensor that is on the weights' device already saves a copy
+            in each step.
+        aggregate: how the layers are put together.
 
     Returns:
         0-d tensor. One layer without spread makes it NaN, whatever the aggregate.

@@ -25,8 +25,8 @@ def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -
     """What `mimicking_loss` needs of the teacher.
 
     Args:
-        weights: of each layer (filters, channels, height, width), on the student's device.
-        form: of the loss.
+        weights: weights of each layer (filters, channels, height, width), on the student's device.
+        form: form of the loss.
         temperature: T of the form `softmax`.
 
     Returns:

@@ -60,7 +60,7 @@ def design(
         form: blocks and nonlinearity, of binary and of full-precision networks.
         binarization: None for full precision.
         classes: number of logits.
-        channels: of the images.
+        channels: channels of the images.
         image_size: height and width in pixels.
     """
     real = binarization is None

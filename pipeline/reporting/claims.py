@@ -32,7 +32,7 @@ def verdicts(
     """The verdict on every claim, for each network that has 1-bit rows.
 
     Args:
-        results: Of one table.
+        results: Results of one table.
         data: Name of the data set.
         published: Figures of other methods.
     """

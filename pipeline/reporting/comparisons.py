@@ -76,7 +76,7 @@ def paired_difference(
     Args:
         correct: bool (images,).
         against: bool (images,), same order.
-        confidence: of the interval, between 0 and 1.
+        confidence: coverage of the interval, between 0 and 1.
 
     Raises:
         UserError: the numbers of images differ.
@@ -128,9 +128,9 @@ def row_mean(correct: np.ndarray, *, confidence: float, resamples: int, seed: in
 
     Args:
         correct: bool (seeds, images).
-        confidence: of the interval, between 0 and 1.
+        confidence: coverage of the interval, between 0 and 1.
         resamples: bootstrap draws.
-        seed: of the draws.
+        seed: seed of the random draws.
     """
     values = correct.astype(np.int8)
     if len(values) > 1:
@@ -160,9 +160,9 @@ def hierarchical_difference(
     Args:
         correct: bool (seeds, images).
         against: bool (seeds, images): same seeds and images in the same order.
-        confidence: of the interval, between 0 and 1.
+        confidence: coverage of the interval, between 0 and 1.
         resamples: bootstrap draws.
-        seed: of the draws.
+        seed: seed of the random draws.
 
     Raises:
         UserError: the numbers of seeds or images differ.
@@ -195,10 +195,10 @@ def compare_family(
 
     Args:
         family: Its name, for the reader.
-        pairs: Of each comparison `correct` and `against` of `hierarchical_difference`.
-        confidence: of the intervals, between 0 and 1.
+        pairs: For each comparison, `correct` and `against` as in `hierarchical_difference`.
+        confidence: coverage of the intervals, between 0 and 1.
         resamples: bootstrap draws.
-        seed: of the draws.
+        seed: seed of the random draws.
 
     Raises:
         UserError: the numbers of seeds or images of a pair differ.

@@ -32,7 +32,7 @@ def page(
     """A whole page, which runs no script and loads nothing.
 
     Args:
-        title: Of the window.
+        title: Title of the window.
         body: What `part`, `to_html` and `Prose` made.
         sections: Id and text of each heading that the page lists at its top.
         links: To other pages.
@@ -57,7 +57,7 @@ class Prose(mistune.HTMLRenderer):
     """Markdown to HTML, with a link to each heading; HTML in it is shown, not obeyed.
 
     Args:
-        plugins: Of mistune, for what is no CommonMark.
+        plugins: Plugins of mistune, for what is no CommonMark.
     """
 
     def __init__(self, *plugins: str) -> None:

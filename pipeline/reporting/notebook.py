@@ -141,7 +141,7 @@ def to_html(
 
     Args:
         notebook: Executed; its pictures are files.
-        folder: Of the notebook. The pictures become parts of the page.
+        folder: Folder of the notebook, whose pictures become parts of the page.
         links: To other pages.
         prose: Renders its Markdown.
     """

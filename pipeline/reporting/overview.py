@@ -54,7 +54,7 @@ def outcomes(tables: Sequence[Results], published: Sequence[PublishedFigure]) ->
     """What came out for each claim: a line for each, and a column for each table and network.
 
     Args:
-        tables: Of `load_tables`.
+        tables: What `load_tables` returns.
         published: Figures of other methods.
     """
     found = _verdicts(tables, published)
@@ -71,7 +71,7 @@ def claims(tables: Sequence[Results], published: Sequence[PublishedFigure]) -> T
     """The verdicts on every table and network with what they rest on, claim by claim.
 
     Args:
-        tables: Of `load_tables`.
+        tables: What `load_tables` returns.
         published: Figures of other methods.
     """
     found = _verdicts(tables, published)

@@ -71,7 +71,7 @@ class Page:
         """Show a table and write it as CSV (numbers) and Markdown (as shown).
 
         Args:
-            name: Of its files and of its place in the page.
+            name: Name of its files and of its place in the page.
             table: What to show.
             caption: Stands above it.
             prose: Its columns hold sentences.
@@ -97,7 +97,7 @@ class Page:
         """Show a figure and write it as PNG and as SVG.
 
         Args:
-            name: Of its files and of its place in the page.
+            name: Name of its files and of its place in the page.
             figure: What to draw.
             caption: How to read it.
             alt: What it is, for those who do not see it.

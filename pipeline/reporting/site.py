@@ -48,7 +48,7 @@ class Document(Prose):
     """A page of docs/: Markdown with GitHub's tables, places and formulas, without its comments.
 
     Args:
-        root: Of the project.
+        root: Folder of the project.
         source: The page's file in it.
     """
 
@@ -128,7 +128,7 @@ def build(root: Path, out: Path) -> None:
     """Build the site. Equal inputs give equal bytes, wherever they lie.
 
     Args:
-        root: Of the project: its results/, reports/ and docs/ are read.
+        root: Folder of the project, whose results/, reports/ and docs/ are read.
         out: Folder of the site.
 
     Raises:

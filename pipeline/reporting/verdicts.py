@@ -261,7 +261,7 @@ def judge_state_of_the_art(
     Args:
         measured_on: Data and network.
         ours: Mean top-1 of the complete method over the seeds; None if not run.
-        epochs: Of the student's schedule here, both steps together.
+        epochs: Epochs of the student's schedule here, both steps together.
         published: Figures of other binary networks with the same bits, data and architecture.
     """
     if ours is None:

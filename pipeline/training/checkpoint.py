@@ -47,7 +47,7 @@ class Scratch:
     Args:
         run: Name of the training, such as `digits/resnet20-complete-1`.
         key: `fingerprint` of everything the result depends on.
-        world: Of its processes, the main one holds the locks.
+        world: The processes that share the training; the main one holds the locks.
 
     Raises:
         UserError: on entering, another process trains the same run in this folder or from the

@@ -89,7 +89,7 @@ class Objective:
             distiller_logits: float32 (B, classes); needed by `distillation`.
             relative_size: images of this process over the mean of all processes; the losses of the
                 images are times this, so that their mean over processes is that over the images.
-            epoch: of the training.
+            epoch: 0-based epoch of the training.
 
         Returns:
             0-d tensors.

@@ -120,7 +120,7 @@ class Plan:
             params: its section `student` has the schedule of a single step, `step_one` and
                 `step_two` those of two.
             network: its name.
-            seed: of first weights, and of order and augmentation of the images.
+            seed: seed of the first weights and of the order and augmentation of the images.
             row: its name.
             losses: names out of `pipeline.names.LOSSES`.
             teacher: trained network whose weights are mimicked.

@@ -64,7 +64,7 @@ class Outcome:
 
         Args:
             model: as it is after an epoch.
-            row: of the curves for that epoch, which `history` does not have yet.
+            row: row of the curves for that epoch, which `history` does not have yet.
         """
         best = self.history.curves[self.best_epoch - 1] if self.best_epoch else None
         if best is None or _merit(row) > _merit(best):
@@ -111,8 +111,8 @@ def unpack(
     Args:
         tensors: from `pack`.
         state: from `pack`.
-        model: of the same architecture, changed in place.
-        optimizer: of `model`, changed in place.
+        model: network of the same architecture, changed in place.
+        optimizer: optimizer of `model`, changed in place.
         source: what an error calls the checkpoint.
 
     Returns:

@@ -48,8 +48,8 @@ class Stopwatch:
 
         Args:
             epoch: 1-based.
-            images: of the epoch, over all processes.
-            warm_up_images: those of them in warm-up; if all are, all count.
+            images: images of the epoch, over all processes.
+            warm_up_images: how many of them were in warm-up; if all were, all count.
         """
         seconds, warm_up_seconds = time.perf_counter() - self._started, self._warm_up_seconds
         if warm_up_images == images:
