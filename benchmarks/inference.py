@@ -22,7 +22,6 @@ import openvino as ov
 import torch
 from torch import nn
 
-from benchmarks.arguments import at_least
 from benchmarks.paired import Contender, Samples, interleave, ratio
 from pipeline.artifacts import write_json
 from pipeline.device import configure
@@ -35,6 +34,7 @@ from pipeline.models.architecture import Architecture, design
 from pipeline.models.registry import build
 from pipeline.params import load_params
 from pipeline.provenance import ROOT, provenance
+from stages.arguments import whole_number
 
 BATCHES = (1, 32)
 NETWORKS = {
@@ -57,8 +57,12 @@ def main() -> None:
     )
     parser.add_argument("networks", nargs="*", metavar="network", help="default: all")
     parser.add_argument("--params", type=Path, default=ROOT / "params.yaml")
-    parser.add_argument("--threads", type=at_least(0), default=1, help="default: %(default)s")
-    parser.add_argument("--rounds", type=at_least(1), default=7, help="default: %(default)s")
+    parser.add_argument(
+        "--threads", type=whole_number(0, 99_999), default=1, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--rounds", type=whole_number(1, 99_999), default=7, help="default: %(default)s"
+    )
     parser.add_argument("--out", type=Path, help="file to write")
     arguments = parser.parse_args()
     for name in arguments.networks:

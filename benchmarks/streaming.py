@@ -26,7 +26,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from benchmarks.arguments import at_least
 from pipeline.artifacts import write_json
 from pipeline.data.loading.dataset import open_prepared
 from pipeline.data.prepared import StreamedManifest
@@ -35,6 +34,7 @@ from pipeline.distributed import World
 from pipeline.errors import UserError, run
 from pipeline.params import Augmentation, Compute, load_params
 from pipeline.provenance import ROOT, provenance
+from stages.arguments import whole_number
 
 SAMPLES = 10
 """Times that memory is read along an epoch."""
@@ -47,9 +47,11 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="prepared index")
     parser.add_argument("--params", type=Path, default=ROOT / "params.yaml", help="its `compute`")
-    parser.add_argument("--workers", type=at_least(0), nargs="+", default=[0, 1, 2])
-    parser.add_argument("--batch-size", type=at_least(1), default=128, help="default: %(default)s")
-    parser.add_argument("--batches", type=at_least(1), help="of an epoch; default: all")
+    parser.add_argument("--workers", type=whole_number(0, 99_999), nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--batch-size", type=whole_number(1, 99_999), default=128, help="default: %(default)s"
+    )
+    parser.add_argument("--batches", type=whole_number(1, 99_999), help="of an epoch; default: all")
     parser.add_argument("--out", type=Path, help="JSON file of the results")
     arguments = parser.parse_args()
     compute = load_params(arguments.params).compute

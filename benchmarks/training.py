@@ -25,13 +25,13 @@ from typing import Any, get_args
 
 from benchmarks import epoch, inputs, profile, terms
 from benchmarks.allocator import keep_freed_memory
-from benchmarks.arguments import at_least
 from benchmarks.workload import Network, Workload, load_images
 from pipeline.artifacts import write_json
 from pipeline.device import configure, select_device
 from pipeline.errors import run
 from pipeline.params import load_params
 from pipeline.provenance import ROOT, provenance
+from stages.arguments import whole_number
 
 PARTS = ("epoch", "terms", "input", "profile")
 
@@ -44,11 +44,13 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="part", help="default: all")
     parser.add_argument("--params", type=Path, default=ROOT / "tables/cifar10-full/params.yaml")
     parser.add_argument(
-        "--threads", type=at_least(0), default=0, help="of the CPU; default: torch's"
+        "--threads", type=whole_number(0, 99_999), default=0, help="of the CPU; default: torch's"
     )
-    parser.add_argument("--rounds", type=at_least(1), default=5, help="default: %(default)s")
     parser.add_argument(
-        "--batches", type=at_least(1), help="of an epoch; default: 10, on a GPU 200"
+        "--rounds", type=whole_number(1, 99_999), default=5, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--batches", type=whole_number(1, 99_999), help="of an epoch; default: 10, on a GPU 200"
     )
     parser.add_argument("--out", type=Path, help="folder of the results")
     arguments = parser.parse_args()

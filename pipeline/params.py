@@ -263,6 +263,16 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _ede_sharpens(self) -> Self:
+        first, last = self.binarization.ede_t_min, self.binarization.ede_t_max
+        if first > last:
+            raise ValueError(
+                f"binarization.ede_t_min is {first:g}: must be at most binarization.ede_t_max, "
+                f"{last:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _streams(self) -> Self:
         if self.streaming is None:
             return self

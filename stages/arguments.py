@@ -1,8 +1,9 @@
-"""Options that several stages share."""
+"""Options that several commands share."""
 
 import argparse
 import re
 import reprlib
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.names import NETWORKS
@@ -29,19 +30,21 @@ def training_parser(description: str) -> argparse.ArgumentParser:
         help="imagenet_* are for images of ImageNet's size, torchvision_* too, in full precision "
         "only; the others for images of CIFAR's size",
     )
-    parser.add_argument("--seed", type=seed, required=True)
+    parser.add_argument("--seed", type=whole_number(0, LARGEST_SEED), required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the trained network")
     parser.add_argument("--results", type=Path, required=True, help="folder of the curves")
     return parser
 
 
-def seed(text: str) -> int:
-    """Read the option --seed.
+def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    """The type of an option that takes a whole number from `lowest` to `highest`."""
 
-    Raises:
-        argparse.ArgumentTypeError: it is no whole number from 0 to LARGEST_SEED.
-    """
-    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > LARGEST_SEED:
-        shown = reprlib.repr(text)
-        raise argparse.ArgumentTypeError(f"{shown} is no whole number from 0 to {LARGEST_SEED}")
-    return int(text)
+    def read(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,10}", text) or not lowest <= int(text) <= highest:
+            shown = reprlib.repr(text)
+            raise argparse.ArgumentTypeError(
+                f"{shown} is no whole number from {lowest} to {highest}"
+            )
+        return int(text)
+
+    return read

@@ -11,7 +11,7 @@ from pipeline.errors import UserError
 from pipeline.params import load_params
 from tests.conftest import ROOT, read_yaml, write_yaml
 
-FILES = sorted(path for path in [ROOT / "params.yaml", *ROOT.glob("reports/*/params.yaml")])
+FILES = sorted(path for path in [ROOT / "params.yaml", *ROOT.glob("tables/*/params.yaml")])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -58,6 +58,10 @@ BAD = {
     "not an integer": (
         {"student.epochs": 2.5},
         "student.epochs is 2.5: Input should be a valid in",
+    ),
+    "softer and softer": (
+        {"binarization.ede_t_min": 3.0},
+        "binarization.ede_t_min is 3: must be at most binarization.ede_t_max, 2",
     ),
     "not a switch": ({"debug.overfit_one_batch": 1}, "debug.overfit_one_batch is 1: Input should"),
     "negative": ({"teacher.epochs": -1}, "teacher.epochs is -1: Input should be greater than 0"),

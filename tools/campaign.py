@@ -10,8 +10,6 @@ writes  what its stages write, and its dvc.lock
 
 import argparse
 import os
-import re
-import reprlib
 import signal
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from pipeline.errors import UserError, run
+from stages.arguments import whole_number
 from tools.carry import pull, restore
 from tools.use import use
 
@@ -30,7 +29,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("table", help="digits, or the name of a folder in tables/")
-    parser.add_argument("--jobs", type=jobs, default=2, help="stages at a time (default: 2)")
+    parser.add_argument(
+        "--jobs", type=whole_number(1, 999), default=2, help="stages at a time (default: 2)"
+    )
     parser.add_argument("--only", nargs="*", default=[], help="these stages and what they need")
     arguments = parser.parse_args()
     use(arguments.table)
@@ -42,17 +43,6 @@ def main() -> None:
     failed = Campaign(needs, arguments.jobs).run()
     if failed:
         raise UserError(f"{len(failed)} of {len(needs)} stages failed: {', '.join(failed)}")
-
-
-def jobs(text: str) -> int:
-    """Read the option --jobs.
-
-    Raises:
-        argparse.ArgumentTypeError: it is no whole number from 1 to 999.
-    """
-    if not re.fullmatch("[1-9][0-9]{0,2}", text):
-        raise argparse.ArgumentTypeError(f"{reprlib.repr(text)} is no whole number from 1 to 999")
-    return int(text)
 
 
 def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:

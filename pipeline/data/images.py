@@ -17,6 +17,10 @@ FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Pillow reads more, some of them by starting other programs (EPS)."""
 
 
+MAX_PIXELS = 2**28
+"""The most that resizing may give: the longer side of a narrow image has no other bound."""
+
+
 class UnreadableImageError(UserError):
     """An image that cannot be read or decoded, while others may be."""
 
@@ -82,6 +86,26 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def resized(name: str, image: Image.Image, shorter: int) -> tuple[int, int]:
+    """Width and height of an image once its shorter side is resized, rounded as torchvision does.
+
+    Args:
+        name: what an error calls the image.
+        image: any mode.
+        shorter: the shorter side of the result in pixels.
+
+    Raises:
+        UnreadableImageError: the image is so narrow that the result has more than MAX_PIXELS.
+    """
+    longer = int(shorter * max(image.size) / min(image.size))
+    if shorter * longer > MAX_PIXELS:
+        raise UnreadableImageError(
+            f"{name}: is {image.width} x {image.height} pixels, which would be "
+            f"{shorter} x {longer}: too narrow"
+        )
+    return (shorter, longer) if image.width < image.height else (longer, shorter)
 
 
 def fit(image: Image.Image, size: int) -> np.ndarray:

@@ -6,12 +6,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.artifacts import reading
-from pipeline.data.images import fit, load_image
-from pipeline.errors import UserError
+from pipeline.data.images import fit, load_image, resized
 from pipeline.inference.manifest import Manifest
-
-MAX_PIXELS = 2**28
-"""The most that resizing may give: the longer side of a narrow image has no other bound."""
 
 
 def read_pixels(path: Path, manifest: Manifest) -> np.ndarray:
@@ -45,14 +41,9 @@ def _central_crop(name: str, image: Image.Image, resize: int, size: int) -> np.n
 
     It resizes by torchvision, whose pixels are off Pillow's by one level at most.
     """
-    shorter, longer = sorted(image.size)
-    other = int(resize * longer / shorter)
-    if resize * other > MAX_PIXELS:
-        raise UserError(
-            f"{name}: is {image.width} x {image.height} pixels, which would be {resize} x {other}: "
-            "too narrow"
-        )
-    width, height = (resize, other) if image.width == shorter else (other, resize)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    width, height = resized(name, image, resize)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    return np.asarray(resized.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+    crop = image.resize((width, height), Image.Resampling.BILINEAR).crop(
+        (left, top, left + size, top + size)
+    )
+    return np.asarray(crop).transpose(2, 0, 1)

@@ -56,6 +56,14 @@ def test_every_file_is_listed_with_its_label_size_and_checksum(indexed):
     }
 
 
+def test_an_image_too_narrow_to_resize_is_named(indexed):
+    """Its longer side would have no bound, nor would the memory that it takes."""
+    images = indexed()
+    Image.new("RGB", (60_000, 1)).save(images.path("train", 3))
+    with pytest.raises(UserError, match="is 60000 x 1 pixels, which would be 80 x 4800000: too"):
+        images.prepare(resize=80)
+
+
 def test_every_row_of_a_shard_is_listed_with_its_row_group(indexed):
     folder = indexed("shards", 40).prepare()
     listed = [row for split in ("train", "validation") for row in rows(folder, split)]

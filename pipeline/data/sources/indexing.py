@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from pipeline.artifacts import atomic_folder, atomic_path, sha256, write_json
 from pipeline.data.crops import EvaluationCrop
 from pipeline.data.encoded import Encoded, Reader
-from pipeline.data.images import UnreadableImageError, load_image
+from pipeline.data.images import UnreadableImageError, load_image, resized
 from pipeline.data.prepared import (
     MANIFEST,
     SplitName,
@@ -120,6 +120,7 @@ def _check(name: str, encoded: Encoded, size: int, resize: int) -> Checked:
             try:
                 content = reader.read(index)
                 image = load_image(encoded.full_name(index), content).convert("RGB")
+                resized(encoded.full_name(index), image, resize)
             except UnreadableImageError as error:
                 checked.problems[index] = str(error).removeprefix(f"{encoded.root}/")
                 continue
