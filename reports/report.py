@@ -35,7 +35,7 @@ page = Page(Path(out), redraw, debug=bool(caveats.debugged(run)))
 style.use_style()
 
 # %%
-page.title(f"BD-BNN on {context.data_name(run, known_files)}")
+page.title(f"BD-BNN on {context.data_name(run, known_files)}, {context.seeds(run)}")
 page.text(context.data_size(run))
 page.banner(caveats.debug_banner(run))
 
@@ -45,9 +45,8 @@ if verdicts:
     page.table(
         "verdict",
         claims.verdict_table(verdicts),
-        "What came out for each claim of the paper: it holds, does not hold or is undecided. The "
-        "thresholds were set before the runs. A verdict is about this experiment alone, that is "
-        "its data, its networks and its schedule.",
+        "What came out for each claim of the paper: it holds, does not hold or is undecided. A "
+        "verdict is about this experiment alone, that is its data, its networks and its schedule.",
         prose=True,
     )
 
@@ -57,6 +56,7 @@ page.bullets(
     caveats.caveats(run, load_params(Path(params)), known_files),
 )
 for network in page.networks(run.networks):
+    beside = tables.published_beside(run, network, figures_of_others)
     page.cards(summary.cards(run, network))
     page.text(summary.conclusion(run, network))
     page.figure(
@@ -68,15 +68,18 @@ for network in page.networks(run.networks):
         "which overlap may still differ: see the ablation. Published figures, where there are any, "
         "have an axis of their own.",
         alt="Dot plot of test top-1 of every row: mean, interval and one dot for each seed",
-        data=f"tables/measured-{network}.csv",
+        data=[
+            f"tables/measured-{network}.csv",
+            *([f"tables/published-{network}.csv"] if beside else []),
+        ],
     )
 
 # %% [markdown]
 # ## Measured and published
-# The best epoch is chosen on validation images held out from training, and each run is tested once
-# with the weights of that epoch. ± is the standard deviation over the seeds. The interval of a mean
-# is a bootstrap over seeds and test images, with the confidence of the parameters; that of one seed
-# is Wilson's, over the test images alone.
+# The best epoch is chosen on validation images held out from training, and the test images have no
+# say in it. The top-1 of the last epoch stands beside it. ± is the standard deviation over the
+# seeds. The interval of a mean is a bootstrap over seeds and test images, with the confidence of
+# the parameters; that of one seed is Wilson's, over the test images alone.
 
 # %%
 for network in page.networks(run.networks):
@@ -89,7 +92,7 @@ for network in page.networks(run.networks):
     if beside:
         page.table(f"published-{network}", beside, summary.beside_published(run, network))
     else:
-        page.text("No published figure exists for this data set and network.")
+        page.text("reports/published.csv has no figure for this data set and network.")
     page.table(
         f"runs-{network}",
         tables.runs(run, network),
@@ -105,8 +108,8 @@ for network in page.networks(run.networks):
 # bootstraps over seeds and test images; those of one seed are of the test images alone
 # (exact McNemar test). The comparisons of a network are one family, corrected for their number by
 # Holm's procedure; the words follow the corrected interval. With one or two seeds the intervals
-# hardly know how trainings differ, and they are too narrow. With three they are too narrow if top-1
-# spreads between seeds by much more than the test images leave uncertain;
+# barely reflect how trainings vary, and they are too narrow. With three they are too narrow if
+# top-1 spreads between seeds by much more than the test images leave uncertain;
 # [their coverage](../../docs/experiments.md#how-the-statistics-were-checked) was measured.
 
 # %%
@@ -130,7 +133,7 @@ for network in page.networks(run.networks):
         "the greatest seed. Fine-tuning counts its epochs on from the training it continues. Loss "
         "terms are shown without their weights.",
         alt="Line plots of accuracy, loss terms and sign changes over the epochs, a line per row",
-        data=f"{results}/curves",
+        data=[f"{results}/curves"],
     )
 
 # %% [markdown]
@@ -151,7 +154,7 @@ for network in page.networks(run.networks):
         "fewer bins. Weights beyond 2.9 standard deviations (2.7 in layers of fewer than 10,000 "
         "weights) are counted but not drawn.",
         alt="Histograms of standardised weights, one panel per layer",
-        data=f"{results}/details",
+        data=[f"{results}/details"],
     )
 
 # %% [markdown]
@@ -171,7 +174,7 @@ for network in page.networks(run.networks):
         "Kurtosis of each layer at the best epoch: marks are means over the seeds, thin lines "
         "reach from the least to the greatest seed. Hollow marks: 32-bit rows.",
         alt="Dot plot of the kurtosis of every layer, one mark per row, with targets",
-        data=f"tables/layers-{network}.csv",
+        data=[f"tables/layers-{network}.csv"],
     )
     page.figure(
         f"kurtosis-epochs-{network}",
@@ -179,7 +182,7 @@ for network in page.networks(run.networks):
         "Kurtosis of each layer over the epochs of the first seed; epoch 0 is before training. "
         "The colour tells the place of the layer in the network.",
         alt="Line plots of kurtosis over the epochs, one panel per row and one line per layer",
-        data=f"{results}/kurtosis",
+        data=[f"{results}/kurtosis"],
     )
 
 # %% [markdown]
@@ -206,7 +209,7 @@ for network in page.networks(run.networks):
         "what lies beyond the 99 % quantile of the magnitudes is drawn black or white. At 1 bit, "
         "black is -1 and white +1; blank maps have a red frame.",
         alt="Mosaics of feature maps of one test image, at 32 and 1 bit",
-        data=f"{results}/feature_maps",
+        data=[f"{results}/feature_maps"],
     )
 
 # %% [markdown]
@@ -222,7 +225,7 @@ for network in page.networks(run.networks):
         "Test images by true and predicted class, means over the seeds. The colour scale is linear "
         "and shows errors only; the diagonal counts what was classified correctly.",
         alt="Confusion matrix of the last row of the table, and its difference to binary alone",
-        data=f"{results}/details",
+        data=[f"{results}/details"],
     )
 
 # %% [markdown]
@@ -246,7 +249,7 @@ for network in page.networks(run.networks):
         "Statistics of each layer at the best epoch: marks are means over the seeds, thin lines "
         "reach from the least to the greatest seed. The axes do not start at zero.",
         alt="Dot plots of three statistics of every layer, one mark per row",
-        data=f"tables/layers-{network}.csv",
+        data=[f"tables/layers-{network}.csv"],
     )
     page.table(
         f"layers-{network}",

@@ -72,7 +72,7 @@ if "target" in asked:
         "Modes of the weights, and top-1, at each target. Lines join the values of the parameter.",
         alt="Four panels over the kurtosis target: valley depth, layers with two modes, top-1 of "
         "teacher and of student, each with intervals",
-        data="tables/modes-target.csv",
+        data=["tables/modes-target.csv", "tables/top1-target.csv"],
     )
     page.table(
         "modes-target",
@@ -95,7 +95,7 @@ if "target" in asked:
 # %% [markdown]
 # ## Weights of the losses
 # Lambda weighs the kurtosis loss in both trainings, as the target does, and 0 is the same as "none"
-# above. Beta weighs WDM, of which the teacher knows nothing: every student has the same teacher.
+# above. Beta weighs WDM, which the teacher has no part in: every student has the same teacher.
 
 # %%
 weights = [asked[name] for name in ("kurtosis-weight", "mimicking-weight") if name in asked]
@@ -106,7 +106,7 @@ if weights:
         "Top-1 at each weight of the kurtosis loss and of WDM. Lines join the weights above 0.",
         alt="Top-1 over lambda, of teacher and student, and over beta, of the student, with "
         "intervals",
-        data=f"tables/top1-{weights[0].name}.csv",
+        data=[f"tables/top1-{each.name}.csv" for each in weights],
     )
 for question in weights:
     if question.name == "kurtosis-weight":
@@ -132,9 +132,9 @@ if kinds:
     page.figure(
         "choices",
         figures.top1_by_value(study, kinds, together=True),
-        "Top-1 with each form of WDM, and with each gradient that stands for that of the sign.",
+        "Top-1 with each form of WDM, and with each surrogate gradient of the sign.",
         alt="Dots with intervals: top-1 with each form of WDM and with each gradient of the sign",
-        data=f"tables/top1-{kinds[0].name}.csv",
+        data=[f"tables/top1-{each.name}.csv" for each in kinds],
     )
 for question in kinds:
     page.table(

@@ -21,7 +21,7 @@ from pipeline.reporting.results import Results
 from pipeline.reporting.sources import FileNote, PublishedFigure, read_lines
 
 PICTURED = "digits"
-EVIDENCE = "What was measured for each verdict, and why it came out so"
+EVIDENCE = "Evidence behind each verdict"
 
 
 def main() -> None:

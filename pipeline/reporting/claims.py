@@ -1,6 +1,7 @@
 """The verdict on each claim of the paper, judged on the results of a table."""
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import pandas as pd
 
@@ -23,7 +24,7 @@ from pipeline.reporting.verdicts import (
 )
 
 MIMICKING_ROWS = (("binary-mimicking", "binary-distillation"), (COMPLETE, BINARY))
-"""A row with WDM and one without; the first two that were run are judged."""
+"""A row with WDM and one without; the first two that were run with one teacher are judged."""
 
 
 def verdicts(
@@ -71,7 +72,7 @@ def verdict_table(found: dict[str, list[Verdict]]) -> Table:
                 "Result": f"{each.measured_on}: {each.result}" if len(found) > 1 else each.result,
                 "Why": each.reason,
                 "Measured": each.claim.measured,
-                "Threshold, set beforehand": each.claim.rule,
+                "Rule": each.claim.rule,
             }
             for each in lines
         ]
@@ -106,8 +107,14 @@ def _modes(results: Results, network: str) -> dict[str, list[LayerCount]]:
 
 def layer_counts(cells: Sequence[Cell]) -> list[LayerCount]:
     """Layers with two modes and all under the kurtosis loss, of each cell."""
-    layers = [cell.details.layers for cell in cells]
-    return [LayerCount(sum(layer.two_modes for layer in each), len(each)) for each in layers]
+    return [
+        LayerCount(
+            sum(layer.two_modes for layer in cell.details.layers),
+            len(cell.details.layers),
+            fmean(layer.kurtosis for layer in cell.details.layers),
+        )
+        for cell in cells
+    ]
 
 
 def _mimicking(results: Results, network: str, on: str) -> Verdict:
@@ -115,6 +122,7 @@ def _mimicking(results: Results, network: str, on: str) -> Verdict:
         pairs = [
             (cell.metrics.teacher_distance_relative, other.metrics.teacher_distance_relative)
             for cell, other in common_seeds(results, network, row, without)
+            if cell.details.reference == other.details.reference
         ]
         known = [(a, b) for a, b in pairs if a and b]
         if known:

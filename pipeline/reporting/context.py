@@ -54,6 +54,12 @@ def data_name(results: Results, notes: Sequence[FileNote]) -> str:
     }.get(manifest.source, results.dataset)
 
 
+def seeds(results: Results) -> str:
+    """The number of seeds, in words."""
+    count = len({cell.metrics.seed for cell in results.cells})
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
 def data_note(results: Results, notes: Sequence[FileNote]) -> str:
     """What must stand beside every figure measured on this data; empty for most."""
     note = note_on(results.cells[0].details.manifest.origin, notes)

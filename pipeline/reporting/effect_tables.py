@@ -16,8 +16,8 @@ from pipeline.reporting.effects import (
     valley_trend,
 )
 from pipeline.reporting.estimates import in_words
-from pipeline.reporting.statistics import NONE, number
-from pipeline.reporting.tables import Table
+from pipeline.reporting.statistics import NONE
+from pipeline.reporting.tables import Table, p_value
 from pipeline.reporting.variants import Question, Study
 
 STATISTICS: dict[Statistic, tuple[str, float, str]] = {
@@ -53,9 +53,9 @@ def top1_table(study: Study, question: Question) -> Table:
                 "Interval": f"{100 * point.top1.low:.2f} to {100 * point.top1.high:.2f}",
                 "Minus the default": f"{100 * difference.mean:+z.2f}" if difference else NONE,
                 "Its interval": _signed(difference),
-                "p": number(compared.p_value if compared else None, ".3f"),
+                "p": p_value(compared.p_value if compared else None),
                 "Interval after Holm": _signed(after),
-                "p after Holm": number(compared.holm_p_value if compared else None, ".3f"),
+                "p after Holm": p_value(compared.holm_p_value if compared else None),
                 "In words": in_words(compared) if compared else "the default",
             }
         )

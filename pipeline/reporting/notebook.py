@@ -163,7 +163,9 @@ def _output(output: NotebookNode, folder: Path) -> Markup:
     if "file" in about:
         content = (folder / about["file"]).read_text(encoding="utf-8")
         source = f"data:image/svg+xml,{quote(content, safe=READABLE)}"
-        return part("picture", path=about["file"], source=source, alt=about["alt"])
+        return part(
+            "picture", path=about["file"], source=source, alt=about["alt"], width=about["width"]
+        )
     if "text/html" in data:
         return Markup(data["text/html"])
     return Markup("<pre>{}</pre>").format(output.get("text", data.get("text/plain", "")))

@@ -19,10 +19,11 @@ from pipeline.reporting.tables import Table
 from pipeline.reporting.verdicts import CLAIMS, Verdict
 
 OUTCOMES_CAPTION = (
-    "Each claim was judged on each table and network by a rule that was set before the runs. A "
+    "Each claim was judged on each table and network by a rule. The rules were set before these "
+    "runs, after earlier ones of another design, and the seeds that the first claim needs later. A "
     "verdict is about that table alone, that is its data, its network and its schedule."
 )
-CLAIMS_CAPTION = "What was measured for each verdict, and why it came out so."
+CLAIMS_CAPTION = "The evidence behind each verdict."
 TRAININGS = ((REAL, "full precision"), (TUNED, "fine-tuning"), (COMPLETE, "student"))
 """Rows whose epochs the table tells, and what their training is called."""
 
@@ -121,7 +122,8 @@ def top1_caption(tables: Sequence[Results]) -> str:
     return (
         f"Test top-1 in %, mean and {level} % interval. The interval is a bootstrap over seeds and "
         "test images; that of one seed is Wilson's, over the test images alone. The epoch was "
-        "chosen on validation images. Epochs of fine-tuning come on top of those before."
+        "chosen on validation images. Epochs of fine-tuning come on top of those before. A dash "
+        "stands for a row that was not run."
     )
 
 

@@ -8,7 +8,7 @@ from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
 from pipeline.artifacts import write_bytes, write_csv, write_text
-from pipeline.reporting.figures.style import png, svg
+from pipeline.reporting.figures.style import WIDTH, png, svg
 from pipeline.reporting.markup import part, slug, to_html, to_markdown
 from pipeline.reporting.rows import network_label
 from pipeline.reporting.summary import Card
@@ -93,7 +93,9 @@ class Page:
             )
         )
 
-    def figure(self, name: str, figure: Figure, caption: str, *, alt: str, data: str) -> None:
+    def figure(
+        self, name: str, figure: Figure, caption: str, *, alt: str, data: Sequence[str]
+    ) -> None:
         """Show a figure and write it as PNG and as SVG.
 
         Args:
@@ -101,7 +103,7 @@ class Page:
             figure: What to draw.
             caption: How to read it.
             alt: What it is, for those who do not see it.
-            data: Where its numbers are: a table of this report, or a folder of results.
+            data: Where its numbers are: tables of this report, and folders of results.
         """
         if self._prefix:
             figure.text(
@@ -112,13 +114,15 @@ class Page:
         write_text(self._folder / vector, svg(figure))
         self._written += [path, vector]
         files = [("PNG", path), ("SVG", vector)]
-        if data.startswith("tables/"):
-            folder, _, table = data.partition("/")
-            files.append(("CSV", f"{folder}/{self._prefix}{table}"))
+        tables = [each.removeprefix("tables/") for each in data if each.startswith("tables/")]
+        for table in tables:
+            link = "CSV" if len(tables) == 1 else f"CSV {Path(table).stem}"
+            files.append((link, f"tables/{self._prefix}{table}"))
+        width = f"{42 * figure.get_figwidth() / WIDTH:.4g}rem"
         display(
             HTML(
-                part("picture", path=vector, source=path, alt=alt),
-                metadata={"alt": alt, "file": vector},
+                part("picture", path=vector, source=path, alt=alt, width=width),
+                metadata={"alt": alt, "file": vector, "width": width},
             )
         )
         self._show(
@@ -127,7 +131,7 @@ class Page:
                 id=f"figure-{name}",
                 caption=caption,
                 files=files,
-                data="" if data.startswith("tables/") else data,
+                data=[each for each in data if not each.startswith("tables/")],
                 redraw=self._redraw,
             )
         )

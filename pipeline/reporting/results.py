@@ -165,6 +165,8 @@ class Details(BaseModel):
 
     losses: list[str]
     teacher: str | None
+    reference: str | None = None
+    """Cell whose weights `teacher_distance_relative` compares with."""
     distiller: str | None = None
     step: Literal["single", "two"] = "single"
     start: FileName | None = None

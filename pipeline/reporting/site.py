@@ -27,15 +27,21 @@ from pipeline.reporting.training_cost import CAPTION as COST_CAPTION
 from pipeline.reporting.training_cost import cost_table
 
 INDEX, LEDGER, PICTURE = Path("index.html"), Path("ledger.html"), Path("docs/method.png")
+README = Path("README.md")
+FOUND = re.compile(r"<!-- found -->\n(.*?)<!-- end -->", re.DOTALL)
+"""What README says first."""
 SOURCES = Path("reports")
 TITLE = "A reproduction of BD-BNN"
 ABOUT = (
     "Bimodal-Distributed Binarized Neural Networks (Rozen, Kimhi, Chmiel, Mendelson and Baskin, "
     "arXiv 2204.02004) as a DVC pipeline: a full-precision teacher is trained, then fine-tuned "
     "with a kurtosis loss that is meant to make its weights bimodal, and a student with 1-bit "
-    "weights and activations mimics it. This page says what was found so far."
+    "weights and activations mimics it."
 )
 PICTURE_ALT = "The stages of the method, and the weights of one layer after each training"
+ABOUT_PICTURE = (
+    "Drawn from the first seed of the digits in results/digits; make readme draws it again."
+)
 ABOUT_LEDGER = (
     "Each choice that the method leaves open: what the paper, the code its authors released and "
     "the field do, what this project does, and why. [inferred] marks what none of the three "
@@ -73,7 +79,7 @@ class Document(Prose):
         if ":" not in url and name:
             target = self._file(name)
             address = target.with_suffix(".html") if target.suffix == ".md" else target
-            if target == Path("README.md"):
+            if target == README:
                 address = INDEX
             elif address == target:
                 self.files.add(target)
@@ -143,11 +149,10 @@ def build(root: Path, out: Path) -> None:
         "Ledger": LEDGER,
     }
     with atomic_folder(out, INDEX.name) as built:
-        _index(root, built, pages)
+        copied = {SOURCES / "fidelity.csv", *_index(root, built, pages)}
         _ledger(root, built, _links(pages, LEDGER))
         for path in reports:
             _report(root, built, path, _links(pages, path))
-        copied = {SOURCES / "fidelity.csv"}
         for path in documents:
             document = Document(root, path)
             body = document.render(read_text(root / path))
@@ -159,7 +164,8 @@ def build(root: Path, out: Path) -> None:
             shutil.copyfile(root / path, built / path)
 
 
-def _index(root: Path, built: Path, pages: dict[str, Path]) -> None:
+def _index(root: Path, built: Path, pages: dict[str, Path]) -> set[Path]:
+    """Write the first page; the files of the project that it links to."""
     tables = overview.load_tables(root / "results")
     published = read_lines(root / SOURCES / "published.csv", PublishedFigure)
     notes = read_lines(root / SOURCES / "notes.csv", FileNote)
@@ -171,9 +177,14 @@ def _index(root: Path, built: Path, pages: dict[str, Path]) -> None:
         return part("heading", level=2, text=text, id=text.lower())
 
     remarks = list(overview.remarks(tables, notes))
+    readme = Document(root, README)
+    found = FOUND.search(read_text(root / README))
+    if found is None:
+        raise UserError(f"{README}: has no place between <!-- found --> and <!-- end -->")
     body = [
         part("heading", level=1, text=TITLE, id="title"),
         part("text", content=ABOUT),
+        readme.render(found[1]),
         part("bullets", title="The tables:", items=list(overview.described(tables, notes))),
         heading("Verdict"),
         _table(
@@ -196,12 +207,14 @@ def _index(root: Path, built: Path, pages: dict[str, Path]) -> None:
         ),
         heading("Method"),
         _picture(root / PICTURE, PICTURE_ALT),
+        part("text", content=ABOUT_PICTURE),
         heading("Cost"),
         _table(built, "cost", cost_table(tables), COST_CAPTION),
         heading("Pages"),
         part("contents", links=links[1:]),
     ]
     write_text(built / INDEX, page(TITLE, Markup("\n").join(body), sections, links))
+    return readme.files
 
 
 def _ledger(root: Path, built: Path, links: Sequence[Link]) -> None:

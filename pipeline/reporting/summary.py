@@ -70,7 +70,9 @@ def conclusion(results: Results, network: str) -> str:
     metrics = results.seeds(network, row)[0].metrics
     smaller = 32 * metrics.parameters / metrics.bits
     if smaller > 1:
-        sentences.append(f"By count it is {smaller:.1f} times as small as at 32 bit.")
+        sentences.append(
+            f"Counted in bits, it takes 1/{smaller:.1f} of the space of 32-bit weights."
+        )
     return " ".join(sentences)
 
 
@@ -78,7 +80,7 @@ def _difference(against: str, compared: Compared) -> str:
     after = compared.holm_estimate
     level = f"{100 * compared.estimate.confidence:g} % interval"
     return (
-        f"Its difference to {in_sentence(against)} is {100 * after.mean:+z.2f} points ({level} "
+        f'Against "{in_sentence(against)}" that is {100 * after.mean:+z.2f} points ({level} '
         f"after Holm's correction {100 * after.low:+z.2f} to {100 * after.high:+z.2f}): "
         f"{in_words(compared)}."
     )
@@ -102,9 +104,10 @@ def beside_published(results: Results, network: str) -> str:
     ours = [cell for row in ("complete", "full-precision") for cell in results.seeds(network, row)]
     trained = f" Ours: {epochs(ours)}." if ours else ""
     return (
-        "Published for this data set and network, best first. Ours is the complete method against "
-        f"1 bit and full precision against 32.{trained} The difference is given where both had "
-        "the same number of epochs."
+        "Published for this data set and network, best first. Networks with 1-bit weights stand "
+        "beside our complete method, those with 32 bits beside our full-precision network."
+        f"{trained} The difference is given where both had the same number of epochs. A dash "
+        "stands for what the source does not tell, or what is not compared."
     )
 
 

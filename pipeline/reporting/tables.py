@@ -71,7 +71,8 @@ def _signed_interval(estimate: Estimate | None) -> str:
     return f"{estimate.low:+z.2f} to {estimate.high:+z.2f}" if estimate else NONE
 
 
-def _p_value(value: float | None) -> str:
+def p_value(value: float | None) -> str:
+    """Show a p-value with three decimals."""
     return "<0.001" if value is not None and value < 0.001 else number(value, ".3f")
 
 
@@ -117,9 +118,9 @@ ABLATION: Columns = (
     ("Seeds", "seeds", lambda count: str(count or NONE)),
     ("Difference", "difference", _signed_mean),
     ("Interval", "difference", _signed_interval),
-    ("p", "p_value", _p_value),
+    ("p", "p_value", p_value),
     ("Interval after Holm", "holm", _signed_interval),
-    ("p after Holm", "holm_p_value", _p_value),
+    ("p after Holm", "holm_p_value", p_value),
     ("In words", "in_words", str),
 )
 BLANK_MAPS: Columns = (

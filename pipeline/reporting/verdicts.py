@@ -59,7 +59,8 @@ BIMODAL = Claim(
     source="abstract",
     measured="Share of layers with two modes, in the tuned teacher and in the complete student.",
     rule=f"Holds from {100 * MOST_LAYERS:.0f} % of the layers on, does not hold up to "
-    f"{100 * HALF_OF_LAYERS:.0f} %, both in each network at each seed.",
+    f"{100 * HALF_OF_LAYERS:.0f} %, both in each network at each seed; {SEEDS_NEEDED} seeds or "
+    "more.",
     threshold=MOST_LAYERS,
 )
 MIMICKED = Claim(
@@ -68,7 +69,8 @@ MIMICKED = Claim(
     "distribution.",
     source="abstract",
     measured="Squared 2-Wasserstein distance of the weights to the teacher's, relative to the "
-    "teacher's variance, mean over layers: a row with WDM divided by one without.",
+    "teacher's variance, mean over layers: a row with WDM divided by one without that has the same "
+    "teacher.",
     rule=f"Holds if the ratio is below {DISTANCE_RATIO} and its interval over seeds below 1, does "
     f"not hold if the interval is above {DISTANCE_RATIO}.",
     threshold=DISTANCE_RATIO,
@@ -112,6 +114,8 @@ class LayerCount:
 
     two_modes: int
     layers: int
+    kurtosis: float
+    """Mean over the layers."""
 
 
 @dataclass(frozen=True)
@@ -136,14 +140,18 @@ def judge_modes(measured_on: str, networks: Mapping[str, Sequence[LayerCount]]) 
         return _not_run(BIMODAL, measured_on)
     result = "; ".join(
         f"{label}: {reach([each.two_modes for each in counts])} of "
-        f"{reach([each.layers for each in counts])} layers ({_seeds(len(counts))})"
+        f"{reach([each.layers for each in counts])} layers, mean kurtosis "
+        f"{fmean(each.kurtosis for each in counts):.2f} ({_seeds(len(counts))})"
         for label, counts in networks.items()
     )
     shares = [each.two_modes / each.layers for counts in networks.values() for each in counts]
     share = reach([100 * each for each in shares], ".0f")
     reason = f"{share} % of the layers have two modes"
     outcome: Outcome = "undecided"
-    if min(shares) >= MOST_LAYERS:
+    seeds = min(map(len, networks.values()))
+    if seeds < SEEDS_NEEDED:
+        reason += f"; {_seeds(seeds)}, and {SEEDS_NEEDED} are needed"
+    elif min(shares) >= MOST_LAYERS:
         outcome = "holds"
     elif max(shares) <= HALF_OF_LAYERS:
         outcome = "does not hold"
@@ -161,8 +169,8 @@ def judge_mimicking(
 
     Args:
         measured_on: Data and network.
-        rows: The two rows: binary + distillation with and without WDM, which have the same
-            teacher, if both were run, else complete and binary alone.
+        rows: The two rows, which have the same teacher: binary + distillation with and without
+            WDM, if both were run.
         mimicking: For each seed the mean over layers of the squared 2-Wasserstein distance to the
             teacher divided by the variance of the teacher's weights, above 0.
         without: The same of the row without WDM, seed by seed.

@@ -298,6 +298,7 @@ def test_the_page_is_a_report_of_the_site(folders: tuple[Path, Path], tmp_path: 
     shutil.copytree(folders[1], root / "results" / "study-variants")
     (root / "docs").mkdir()
     (root / "docs" / "method.png").write_bytes(b"a picture")
+    shutil.copy(ROOT / "README.md", root)
     for name in ("fidelity.csv", "notes.csv", "published.csv"):
         shutil.copy(ROOT / "reports" / name, root / "reports")
     build(root, tmp_path / "site")

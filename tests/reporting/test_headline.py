@@ -27,7 +27,8 @@ def test_the_table_in_plain_text(own_results: Path) -> None:
 def test_the_verdicts_in_short(shared_results: Path) -> None:
     lines = headline(load_results(shared_results)).splitlines()
     assert lines[10:] == [
-        "  bimodal           holds: 100 % of the layers have two modes",
+        "  bimodal           undecided: 100 % of the layers have two modes; "
+        "2 seeds, and 3 are needed",
         "  mimicked          holds: the ratio is below 0.5 and its interval below 1",
         "  structured-maps   undecided: the same at 2 seeds: no interval over seeds",
         "  accurate          undecided: 2 seeds: the interval needs 3",

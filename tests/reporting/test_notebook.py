@@ -67,12 +67,13 @@ def test_the_page_shows_pictures_that_open_large_and_escapes_text(tmp_path: Path
     image = new_output(
         "display_data",
         data={"text/html": "a link to it"},
-        metadata={"text/html": {"alt": '"> <b>', "file": "a.svg"}},
+        metadata={"text/html": {"alt": '"> <b>', "file": "a.svg", "width": "9rem"}},
     )
     cells = [new_code_cell("", outputs=[image, new_output("stream", text="<b>")])]
     html = to_html(new_notebook(cells=cells), tmp_path)
     assert (
         '<a class="picture" href="a.svg"><img alt="&#34;&gt; &lt;b&gt;" '
+        'style="--width: 9rem" '
         'src="data:image/svg+xml,%3Csvg id=%22%23%C3%A9%22%3E100 %25%3C/svg%3E"></a>\n'
         "<pre>&lt;b&gt;</pre>"
     ) in html

@@ -37,7 +37,7 @@ def test_files_of_a_debug_run_say_so(displayed: list[str], tmp_path: Path) -> No
     data = pd.DataFrame({"row": ["binary"]})
     page.table("measured", Table(data, data), "")
     figure = Figure(figsize=(1, 1))
-    page.figure("empty", figure, "Nothing.", alt="", data="tables/measured.csv")
+    page.figure("empty", figure, "Nothing.", alt="", data=["tables/measured.csv"])
     files = sorted(path.name for path in tmp_path.glob("*/*"))
     assert files == [
         "debug-empty.png",
@@ -55,7 +55,9 @@ def test_a_figure_is_kept_without_the_version_that_drew_it(
     displayed: list[str], tmp_path: Path
 ) -> None:
     page = Page(tmp_path, "dvc repro report")
-    page.figure("empty", Figure(figsize=(1, 1)), "Nothing & more.", alt="A frame", data="results/x")
+    page.figure(
+        "empty", Figure(figsize=(1, 1)), "Nothing & more.", alt="A frame", data=["results/x"]
+    )
     content = (tmp_path / "figures/empty.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert b"Software" not in content
@@ -63,7 +65,7 @@ def test_a_figure_is_kept_without_the_version_that_drew_it(
     assert drawing.startswith("<?xml") and drawing.endswith("</svg>\n")
     assert "matplotlib.org" not in drawing and "<dc:date>" not in drawing
     picture, caption = displayed
-    assert '<img alt="A frame" src="figures/empty.png">' in picture
+    assert '<img alt="A frame" style="--width: 4.667rem" src="figures/empty.png">' in picture
     assert 'id="figure-empty">Nothing &amp; more.' in caption
     assert "drawn from <code>results/x</code>" in caption
 

@@ -82,7 +82,7 @@ def test_another_clone_gives_the_same_bytes(
 def test_the_report_holds_every_part_in_order(rendered: Path) -> None:
     html = (rendered / "report.html").read_text()
     parts = [
-        "BD-BNN on scikit-learn&#39;s handwritten digits",
+        "BD-BNN on scikit-learn&#39;s handwritten digits, 2 seeds",
         "Measured and published",
         "Ablation",
         "Training",
@@ -101,7 +101,7 @@ def test_the_report_holds_every_part_in_order(rendered: Path) -> None:
     assert all(place > 0 for place in places)
     assert places == sorted(places)
     assert html.find('id="table-verdict"') < html.find('class="cards"')
-    assert "No published figure exists for this data set and network." in html
+    assert "reports/published.csv has no figure for this data set and network." in html
     assert "DEBUG RUN" not in html
 
 
@@ -110,7 +110,7 @@ def test_the_page_opens_anywhere(rendered: Path) -> None:
     assert "<script" not in html
     assert "<link" not in html
     sources = [part.partition('"')[0][:22] for part in html.split('src="')[1:]]
-    assert sources == ["data:image/png;base64,"] * 8
+    assert sources == ["data:image/svg+xml,%3C"] * 8
     assert html.count('<a class="picture" href="figures/') == 8
     assert len(html) < 5e6
 
@@ -121,8 +121,10 @@ def test_tables_and_figures_are_files_too(rendered: Path) -> None:
     for table in ("verdict", "fidelity", *(f"{name}-resnet20" for name in of_network)):
         assert {f"tables/{table}.csv", f"tables/{table}.md"} <= names
     figures = [name for name in names if name.startswith("figures/")]
-    assert len(figures) == 8
-    assert all((rendered / name).read_bytes().startswith(b"\x89PNG") for name in figures)
+    assert len(figures) == 16
+    starts = {".png": b"\x89PNG", ".svg": b"<?xml"}
+    for name in figures:
+        assert (rendered / name).read_bytes().startswith(starts[Path(name).suffix])
 
 
 def test_the_metrics_of_the_table_are_one_file(rendered: Path, shared_results: Path) -> None:
@@ -226,7 +228,7 @@ def test_no_name_is_markup_in_the_page(hostile: str) -> None:
 
 def test_names_stand_in_the_page_as_they_are(hostile: str) -> None:
     text = unescape(hostile)
-    assert f"<title>BD-BNN on {IMAGE}{MATHS} (class folders)</title>" in text
+    assert f"<title>BD-BNN on {IMAGE}{MATHS} (class folders), 1 seed</title>" in text
     for name in ("**bold**", "[link](javascript:alert(1))", MATHS):
         assert name in text
 

@@ -41,8 +41,8 @@ def test_conclusion_gives_each_difference_with_its_interval(
     )
     words = r"(higher|lower|no difference shown); 2 seeds are too few\."
     for against in ("all losses, untuned teacher", "binary alone"):
-        assert re.search(f"Its difference to {against} is {interval}: {words}", text)
-    assert text.endswith("By count it is 19.0 times as small as at 32 bit.")
+        assert re.search(f'Against "{against}" that is {interval}: {words}', text)
+    assert text.endswith("Counted in bits, it takes 1/19.0 of the space of 32-bit weights.")
     alone = write_results(tmp_path / "digits", rows=["full-precision"], seeds=[1], layers=1)
     set_right(alone, "resnet20-full-precision-1", 180)
     # Wilson: half a width of 1.96 sqrt(0.25 / n + 1.96^2 / (4 n^2)) / (1 + 1.96^2 / n), n = 360

@@ -19,17 +19,19 @@ ON = "CIFAR-10, ResNet-20"
 
 
 def counts(*two_modes, layers=20):
-    return [LayerCount(each, layers) for each in two_modes]
+    return [LayerCount(each, layers, kurtosis=1.8) for each in two_modes]
 
 
 @pytest.mark.parametrize(
     ("teacher", "student", "outcome"),
     [
-        ((20, 19), (18, 18), "holds"),  # 18 of 20 is 90 %
-        ((20, 19), (18, 17), "undecided"),  # one seed of one network is below
-        ((0, 3), (10, 10), "does not hold"),  # 10 of 20 is 50 %
-        ((0, 3), (11, 10), "undecided"),
-        ((20, 20), (0, 0), "undecided"),  # the teacher alone has them
+        ((20, 19, 20), (18, 18, 18), "holds"),  # 18 of 20 is 90 %
+        ((20, 19, 20), (18, 17, 18), "undecided"),  # one seed of one network is below
+        ((0, 3, 1), (10, 10, 10), "does not hold"),  # 10 of 20 is 50 %
+        ((0, 3, 1), (11, 10, 10), "undecided"),
+        ((20, 20, 20), (0, 0, 0), "undecided"),  # the teacher alone has them
+        ((20, 20), (20, 20, 20), "undecided"),  # two seeds of one network are too few
+        ((0, 0), (0, 0), "undecided"),
     ],
 )
 def test_modes(teacher, student, outcome):
@@ -40,13 +42,16 @@ def test_modes(teacher, student, outcome):
 
 
 def test_modes_in_words():
-    found = judge_modes(ON, {"tuned teacher": counts(20, 19), "student": counts(18, 18)})
+    found = judge_modes(ON, {"tuned teacher": counts(20, 19, 19), "student": counts(18, 18, 18)})
     assert found.result == (
-        "tuned teacher: 19 to 20 of 20 layers (2 seeds); student: 18 of 20 layers (2 seeds)"
+        "tuned teacher: 19 to 20 of 20 layers, mean kurtosis 1.80 (3 seeds); "
+        "student: 18 of 20 layers, mean kurtosis 1.80 (3 seeds)"
     )
     assert found.reason == "90 to 100 % of the layers have two modes"
-    found = judge_modes(ON, {"student": counts(17)})
+    found = judge_modes(ON, {"student": counts(17, 17, 17)})
     assert found.reason == "85 % of the layers have two modes, and 90 % are needed at each seed"
+    found = judge_modes(ON, {"student": counts(17)})
+    assert found.reason == "85 % of the layers have two modes; 1 seed, and 3 are needed"
 
 
 @pytest.mark.parametrize(

@@ -197,11 +197,12 @@ def _draw_counts(axes: Axes, counts: np.ndarray, colours: str, classes: Sequence
     slant = 90 if max(map(len, classes)) > 2 else 0
     axes.set_xticks(range(len(classes)), classes, rotation=slant)
     axes.set_yticks(range(len(classes)), classes)
+    digits = 0 if (counts == counts.round()).all() else 1
     for (true, predicted), count in np.ndenumerate(counts):
         if count:
             strong = true != predicted and abs(count) > 0.6 * limit
             axes.annotate(
-                f"{count:+.3g}" if signed else f"{count:.4g}",
+                f"{count:{'+' if signed else ''}.{digits}f}",
                 (predicted, true),
                 color="white" if strong else INK,
                 fontsize=6.5,

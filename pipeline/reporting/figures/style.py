@@ -1,6 +1,7 @@
 """What all figures share: style, marks of the rows, grids of small panels, legends, log scales."""
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,11 @@ def svg(figure: Figure) -> str:
     """The figure as an SVG file with its letters as paths; equal figures give equal files."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    content = buffer.getvalue()
+    # matplotlib names a clip path after its address in memory
+    for number, name in enumerate(dict.fromkeys(re.findall(r"url\(#(p\w{10})\)", content))):
+        content = content.replace(name, f"clip{number}")
+    return content
 
 
 def panels(
