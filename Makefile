@@ -54,7 +54,8 @@ readme: setup ## fill the tables of README.md, and draw docs/method.png, from th
 	@python -m tools.readme
 
 site: setup ## build the static site in site/ from the results and reports there are
-	@dvc repro --quiet --single-item docs/dvc.yaml:site
+	@trap 'rm docs/.dvcignore' EXIT; echo '!dvc.yaml' > docs/.dvcignore && \
+		dvc repro --quiet --single-item docs/dvc.yaml:site
 	@echo "site: site/index.html"
 
 test: setup ## run the whole test suite

@@ -44,11 +44,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", help="lower-case letters, digits, - and _")
-    parser.add_argument("images", type=Path, help="folder of the images")
+    parser.add_argument("images", help="folder of the images")
     parser.add_argument("--stream", action="store_true", help="leave the images where they are")
     arguments = parser.parse_args()
     folder = table_folder(arguments.name)
-    data, source = look(arguments.images)
+    if not arguments.images:
+        raise UserError("IMAGES is missing: name the folder of the images")
+    data, source = look(Path(arguments.images))
     template = "imagenette" if arguments.stream else "cifar10"
     side = CROP if arguments.stream else side_of(source.train)
     write_table(folder, template, data.model_dump() | {"image_size": side})
@@ -76,6 +78,10 @@ def table_folder(name: str) -> Path:
 def look(images: Path) -> tuple[Data, Source]:
     """Find out which source reads the folder, and list its images.
 
+    Returns:
+        The section `data` of the params, which names a folder of this repository as its other
+        clones can; and the images.
+
     Raises:
         UserError: none does; the message says what was found.
     """
@@ -97,7 +103,7 @@ def look(images: Path) -> tuple[Data, Source]:
     if "$" in data.location:
         raise UserError(f"IMAGES is {data.location!r}: a path with $ cannot be kept in params.yaml")
     try:
-        return data, load_source(data)
+        source = load_source(data)
     except UserError as error:
         if not os.access(folder, os.R_OK):
             raise
@@ -105,6 +111,9 @@ def look(images: Path) -> tuple[Data, Source]:
         shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "") or "nothing"
         wanted = "train/<class>/ with val/<class>/ or test/<class>/, or Parquet shards"
         raise UserError(f"{error}; wanted {wanted}, found {shown}") from None
+    if folder.is_relative_to(ROOT):
+        data = data.model_copy(update={"location": str(folder.relative_to(ROOT))})
+    return data, source
 
 
 def side_of(samples: Samples) -> int:

@@ -68,6 +68,18 @@ def test_the_files_of_a_table(tables, tmp_path, monkeypatch, capsys, side, optio
     assert "make run TABLE=flowers" in printed
 
 
+def test_images_in_the_repository_are_named_as_every_clone_can(tables, monkeypatch):
+    draw(tables.parent / "pictures", 20)
+    make(monkeypatch, "flowers", tables.parent / "pictures")
+    assert load_params(tables / "flowers/params.yaml").data.location == "pictures"
+
+
+def test_a_folder_that_is_not_named_is_missing(tables, monkeypatch):
+    with pytest.raises(UserError, match="IMAGES is missing: name the folder"):
+        make(monkeypatch, "flowers", "")
+    assert not (tables / "flowers").exists()
+
+
 @pytest.mark.parametrize("name", ["", "../up", "Flowers", "a b", "-x", "a" * 41])
 def test_a_name_that_is_not_allowed(tables, tmp_path, monkeypatch, name):
     with pytest.raises(UserError, match=r"NAME is .*: allowed are"):
