@@ -1,1 +1,1 @@
-"""BD-BNN: the house the stages call. Data walks one way through it, see README."""
+"""BD-BNN: the library that the stages call. Data flows through it in one direction, see README."""

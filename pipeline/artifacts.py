@@ -1,4 +1,4 @@
-"""Writing: atomic (a temporary file, then a rename) and with deterministic bytes."""
+"""Read and write files: writes are atomic (a temporary file, then a rename) and deterministic."""
 
 import contextlib
 import errno
@@ -30,8 +30,12 @@ if TYPE_CHECKING:  # both take long to import, and a stage may need neither
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` only if the block succeeds.
 
-    A reader sees the old file or the whole new one, never a part, also after a power cut. What a
-    killed process left of an earlier attempt is removed. The umask decides who may read it.
+    A reader sees the old file or the whole new one, never a part of it, even after a power cut.
+    What a killed process left of an earlier attempt is removed. The umask decides who may read the
+    file.
+
+    Raises:
+        UserError: the file could not be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,14 +55,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_replaceable(folder: Path, mark: str) -> None:
-    """Make sure that replacing `folder` loses nothing but an older one of its kind.
+    """Make sure that replacing `folder` loses nothing but an older folder of its kind.
 
     Args:
-        folder: To be written; may be missing.
+        folder: Folder to be written; may be missing.
         mark: A file that every folder of its kind has.
 
     Raises:
-        UserError: it is a file or a symbolic link, holds a folder, or files but no `mark`.
+        UserError: `folder` is a file or a symbolic link, holds a folder, holds files but no `mark`,
+            or cannot be read.
     """
     try:
         if folder.is_symlink():
@@ -79,14 +84,14 @@ def check_replaceable(folder: Path, mark: str) -> None:
 
 
 def check_writable(folder: Path, *names: str) -> None:
-    """Make sure that files can be written into `folder`, which may be missing; nothing is left.
+    """Make sure that files can be written into `folder`, which may be missing; leave nothing.
 
     Args:
-        folder: To be written to.
-        names: Files to be written there, or replaced.
+        folder: Folder to be written to.
+        names: Names of the files to be written or replaced there.
 
     Raises:
-        UserError: they cannot, or one of `names` is a folder.
+        UserError: nothing can be written there, or one of `names` is a folder.
     """
     try:
         existing = next(
@@ -105,11 +110,14 @@ def check_writable(folder: Path, *names: str) -> None:
 def atomic_folder(folder: Path, mark: str) -> Iterator[Path]:
     """Yield a path to build a folder at; it takes the place of `folder` if the block succeeds.
 
-    Whatever happens, `folder` is the old one, the new one or missing, but never a mixture.
+    Whatever happens, `folder` is the old one, the new one, or missing, but never a mixture of both.
 
     Args:
-        folder: To be written, or replaced.
+        folder: Folder to be written or replaced.
         mark: A file that every folder of its kind has, see `check_replaceable`.
+
+    Raises:
+        UserError: as `check_replaceable`, or the folder could not be written.
     """
     check_replaceable(folder, mark)
     try:
@@ -149,12 +157,12 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_csv(path: Path, table: "pd.DataFrame") -> None:
-    """Write `table` without its index; floats with nine significant digits."""
+    """Write `table` as CSV, without its index and with nine significant digits for floats."""
     write_text(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write `array` as .npy (no pickle)."""
+    """Write `array` as .npy, without pickle."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
 
@@ -173,17 +181,17 @@ def write_tensors(path: Path, tensors: "dict[str, torch.Tensor]") -> None:
 
 @contextlib.contextmanager
 def reading(path: Path, kind: str, *malformed: type[Exception]) -> Iterator[None]:
-    """Around what reads `path`: what goes wrong is a UserError that names the file.
+    """Turn whatever goes wrong while the block reads `path` into a UserError that names the file.
 
     Args:
-        path: To be read.
-        kind: What it has to be, such as "valid JSON".
-        malformed: What the reader raises if it is not.
+        path: File that the block reads.
+        kind: What the file has to be, such as "valid JSON".
+        malformed: Exceptions that the reader raises if it is not.
     """
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"{path}: is no file")
-        path.open("rb").close()  # a reader may not tell why it cannot
+        path.open("rb").close()  # a reader may not tell why it failed
         yield
     except UserError:
         raise
@@ -197,10 +205,10 @@ def reading(path: Path, kind: str, *malformed: type[Exception]) -> Iterator[None
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8.
+    """Read a file of UTF-8 text.
 
     Raises:
-        UserError: the file is missing, unreadable or no UTF-8.
+        UserError: the file is missing, unreadable or not UTF-8.
     """
     with reading(path, "UTF-8 text", UnicodeDecodeError):
         return path.read_bytes().decode()
@@ -210,7 +218,7 @@ def read_json(path: Path) -> Any:
     """Read JSON as `write_json` writes it: numbers are finite, and no key is given twice.
 
     Raises:
-        UserError: the file is missing, unreadable or malformed, also by its depth.
+        UserError: the file is missing, unreadable, malformed or nested too deeply.
     """
     with reading(path, "valid JSON", ValueError, RecursionError):
         text = path.read_bytes().decode()
@@ -238,18 +246,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Read .npy.
+    """Read an array from .npy.
 
     Raises:
         UserError: the file is missing, unreadable or malformed, or holds a pickle.
     """
-    # NumPy parses the header as Python, which can stumble over anything
+    # NumPy parses the header as Python, which can raise almost anything
     with reading(path, "a readable .npy array", Exception), path.open("rb") as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def read_tensors(path: Path) -> "dict[str, torch.Tensor]":
-    """Read safetensors onto the CPU.
+    """Read named tensors from safetensors onto the CPU.
 
     Raises:
         UserError: the file is missing, unreadable or malformed.
@@ -265,7 +273,7 @@ def check_regular(path: Path) -> None:
     """Refuse a pipe, a device or a socket: reading one may never end.
 
     Raises:
-        OSError: it is one, or is not there.
+        OSError: `path` is not a regular file, or is missing.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -275,7 +283,7 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal digits.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: the file cannot be read, or is not a regular one.
     """
     check_regular(path)
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The device of a stage, and how it computes there."""
+"""The device of a stage, and how the stage computes on it."""
 
 import contextlib
 import os
@@ -33,13 +33,13 @@ class Execution:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move `model` to the device, in the memory format chosen."""
+        """Move `model` to the device, in the chosen memory format."""
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         return model.to(self.device)
 
     def choose_algorithms(self) -> None:
-        """Make this process compute as `deterministic` says; on a CPU it does so anyway."""
+        """Choose CUDA's algorithms as `deterministic` says; a CPU's are deterministic anyway."""
         if self.device.type != "cuda":  # the call imports torch's compiler, which takes seconds
             return
         if self.deterministic:
@@ -48,13 +48,13 @@ class Execution:
         torch.backends.cudnn.benchmark = not self.deterministic
 
     def autocast_context(self) -> torch.autocast:
-        """Within it, a forward pass computes in the precision chosen."""
+        """Make a context in which a forward pass computes in the chosen precision."""
         return torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None)
 
 
 @contextlib.contextmanager
 def within_memory(what: str, advice: str) -> Iterator[None]:
-    """Turn out-of-memory errors of GPU and CPU, also those before torch allocates, into one line.
+    """Turn an out-of-memory error of GPU or CPU, even one before torch allocates, into one line.
 
     Raises:
         UserError: there is not enough memory; `what` names the work, `advice` what to change.
@@ -71,7 +71,7 @@ def within_memory(what: str, advice: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def compiling() -> Iterator[None]:
-    """Turn what torch.compile stumbles over, such as a compiler that does not work, into one line.
+    """Turn a failure of torch.compile, such as a C++ compiler that does not work, into one line.
 
     Raises:
         UserError: torch.compile failed.
@@ -88,11 +88,11 @@ def compiling() -> Iterator[None]:
 
 
 def select_device() -> torch.device:
-    """The device named by the environment variable BDBNN_DEVICE, else CUDA if there, else CPU.
+    """The device that the environment variable BDBNN_DEVICE names, else CUDA if there, else CPU.
 
     Raises:
-        UserError: BDBNN_DEVICE is no device or not there, or torchrun started more processes on
-            this machine than it has GPUs.
+        UserError: BDBNN_DEVICE names no device or one that is not available, or torchrun started
+            more processes on this machine than it has GPUs.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     name = os.environ.get("BDBNN_DEVICE") or ("cuda" if count else "cpu")
@@ -111,9 +111,9 @@ def select_device() -> torch.device:
 def configure(compute: Compute, device: torch.device, *, binary: bool) -> Execution:
     """Apply threads and determinism to this process and decide every `auto`.
 
-    bfloat16 on a CPU without the instructions is emulated and ten times slower than float32, so
-    `auto` takes it where they are. On a CPU torch.compile needs a C++ compiler, speeds up a binary
-    network and slows down a full-precision one: `auto` compiles accordingly.
+    A CPU without bfloat16 instructions emulates them and is ten times slower than in float32, so
+    `auto` chooses bfloat16 only where they exist. On a CPU, torch.compile needs a C++ compiler; it
+    speeds up a binary network and slows down a full-precision one, and `auto` compiles accordingly.
 
     Args:
         compute: parameters.
@@ -128,7 +128,7 @@ def configure(compute: Compute, device: torch.device, *, binary: bool) -> Execut
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
-    torch.backends.cudnn.allow_tf32 = False  # float32 is float32, as torch has it for matmul
+    torch.backends.cudnn.allow_tf32 = False  # no TF32 for float32, as is torch's default for matmul
     on_cuda = {"auto": cuda, "on": True, "off": False}
     compiler = _compiler()
     can_compile = cuda or shutil.which(compiler) is not None

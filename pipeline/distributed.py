@@ -1,4 +1,4 @@
-"""The processes of one training: one alone, or those torchrun started."""
+"""The processes of one training: a single one, or those that torchrun started."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from torch import nn
 from pipeline.errors import UserError
 
 RENDEZVOUS = ("RANK", "MASTER_ADDR", "MASTER_PORT")
-"""What torchrun sets beside WORLD_SIZE."""
+"""Environment variables that torchrun sets beside WORLD_SIZE."""
 LARGEST_WORLD = 2**16
 
 
@@ -27,7 +27,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Only the main process writes."""
+        """Whether this is the main process, the only one that writes."""
         return self.rank == 0
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
@@ -37,9 +37,9 @@ class World:
         return values
 
     def broadcast(self, content: bytes | None, device: torch.device) -> bytes | None:
-        """The main process's `content`, in every process; it is ignored on the others.
+        """Send the main process's `content` to every process; that of the others is ignored.
 
-        The bytes are sent as they are: torch's own broadcast of objects reads a pickle.
+        The bytes are sent as they are, because torch's own broadcast of objects reads a pickle.
         """
         if self.size == 1:
             return content
@@ -55,16 +55,16 @@ class World:
         return shared.cpu().numpy().tobytes()
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give every process the main one's batch statistics, those of the network it saves.
+        """Give every process the batch statistics of the main one, which saves the network.
 
-        In training each process computes them from its own share of a batch.
+        During training, each process computes its own from its share of each batch.
         """
         if self.size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether any process raises `flag`; every process must ask."""
+        """Whether any process raises `flag`; every process must call it."""
         if self.size == 1:
             return flag
         return bool(self.sum(torch.tensor(int(flag), device=device)).item())
@@ -72,10 +72,11 @@ class World:
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[World]:
-    """Join the processes torchrun announced in the environment, else be the only one.
+    """Join the processes that torchrun announced in the environment, or run alone without them.
 
     Raises:
-        UserError: what it announced is no number or not all there.
+        UserError: the announcement is incomplete or not made of numbers, or the processes did not
+            meet.
     """
     size = number_of_torchrun("WORLD_SIZE", 1, 1, LARGEST_WORLD)
     if size == 1:
@@ -110,10 +111,10 @@ def process_group(device: torch.device) -> Iterator[World]:
 
 
 def number_of_torchrun(name: str, default: int, lowest: int, highest: int) -> int:
-    """The environment variable `name`, or `default` where torchrun did not set it.
+    """Read a number from the environment variable `name`, or `default` if torchrun did not set it.
 
     Raises:
-        UserError: it is no whole number from `lowest` to `highest`.
+        UserError: it is not a whole number from `lowest` to `highest`.
     """
     text = os.environ.get(name, str(default))
     if not re.fullmatch("[0-9]{1,9}", text) or not lowest <= int(text) <= highest:

@@ -22,12 +22,13 @@ class UserError(Exception):
 def run(main: Callable[[], None]) -> None:
     """Run a command; a UserError ends it with one line on stderr and exit code 1.
 
-    So does a lack of memory, and an output that nobody reads or that has no room. Ctrl-C ends it
-    with one line too, and by its signal, so that a shell's loop ends as well.
+    Running out of memory ends it in the same way, as does an output that nobody reads or that has
+    no room left. Ctrl-C also ends it with one line, but by its signal, so that a shell's loop ends
+    as well.
     """
     if signal.getsignal(signal.SIGINT) is end_interrupted:  # from now on there is work to clean up
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names need not be of the terminal's encoding
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may not fit the terminal's encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
@@ -44,17 +45,17 @@ def run(main: Callable[[], None]) -> None:
             raise
         line = one_line(f"error: {reason}")
         _tell_torchrun(line)
-        sys.stderr.write(f"{line}\n")  # at once: processes of one launcher share stderr
+        sys.stderr.write(f"{line}\n")  # one write: processes of one launcher share stderr
         sys.exit(1)
     except KeyboardInterrupt:
         end_interrupted()
 
 
 def one_line(text: str) -> str:
-    """`text` without what splits or colours a line of a terminal, cut to LONGEST_LINE characters.
+    """Escape whatever splits or colours a line of a terminal, and cut to LONGEST_LINE characters.
 
-    Names of files and values of parameters may hold newlines and control characters: each is shown
-    as its escape sequence.
+    Names of files and values of parameters may hold newlines and control characters, each of which
+    is shown as its escape sequence.
     """
     shown = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
@@ -64,7 +65,7 @@ def one_line(text: str) -> str:
 
 
 def end_interrupted(*_: object) -> None:
-    """End this process in one line, and as the signal of Ctrl-C ends one; also its handler."""
+    """Print one line and end this process by SIGINT, as Ctrl-C does; it is also the handler."""
     sys.stderr.write("interrupted\n")
     sys.stderr.flush()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -72,7 +73,7 @@ def end_interrupted(*_: object) -> None:
 
 
 def _tell_torchrun(line: str) -> None:
-    """Under torchrun, have `line` repeated in the summary it ends with."""
+    """Have torchrun, if it started this process, repeat `line` in its closing summary."""
     path = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if path:
         message = {"message": line, "extraInfo": {"timestamp": str(int(time.time()))}}

@@ -1,4 +1,4 @@
-"""What a folder of images holds, without reading again what has not changed."""
+"""An inventory of a folder of images, for which only files that changed are read again."""
 
 import hashlib
 import json
@@ -23,10 +23,10 @@ class Inventory:
 
     Attributes:
         sizes: bytes of each file, by its path below the folder.
-        sha256: SHA-256 of what `sha256sum` prints of all files, sorted by path.
-        changed: files that differ from those of the last inventory.
-        added: files that it did not have.
-        removed: files that only it had.
+        sha256: SHA-256 of what `sha256sum` prints for all files, sorted by path.
+        changed: files whose bytes differ from those of the last inventory.
+        added: files that the last inventory did not have.
+        removed: files that only the last inventory had.
     """
 
     sizes: dict[str, int]
@@ -39,7 +39,7 @@ class Inventory:
 def take_inventory(folder: Path, source: str, memory: Path) -> Inventory:
     """List the images or shards that a source reads from `folder`.
 
-    A file is read only if its size or one of its times is another than at the last inventory.
+    A file is read only if its size or one of its times differs from the last inventory.
 
     Args:
         folder: folder of train/, val/ and test/, or of shards.
@@ -72,7 +72,7 @@ def take_inventory(folder: Path, source: str, memory: Path) -> Inventory:
 
 
 def _remembered(memory: Path) -> dict[str, list]:
-    """Size, two times and SHA-256 of each file; nothing if it was never or badly written."""
+    """Size, two times and SHA-256 of each file; empty if `memory` is missing or malformed."""
     if not memory.is_file():  # reading a pipe or a device may never end
         return {}
     try:
@@ -94,7 +94,7 @@ def _files(folder: Path, source: str) -> Iterator[tuple[str, list[int]]]:
 
 
 def _images(root: str, below: str, above: tuple[str, ...]) -> Iterator[tuple[str, list[int]]]:
-    """The images below a folder, which was reached through those `above`; no hidden files."""
+    """The images below a folder that was reached through those `above`, without hidden files."""
     folder = f"{root}/{below}"
     target = os.path.realpath(folder)
     if target in above:

@@ -1,6 +1,6 @@
 """Names of the networks, losses and rows, in the order in which they are listed and shown.
 
-Only names, so that parsing a command line or rendering a report does not import torch.
+It holds only names, so that parsing a command line or rendering a report does not import torch.
 """
 
 NETWORKS = {
@@ -15,7 +15,7 @@ NETWORKS = {
 """Label of each network in reports. A 7x7 stem is made for ImageNet, whatever it is trained on."""
 
 LOSSES = ("cross_entropy", "kurtosis", "distillation", "mimicking")
-"""Each is also the section of params.yaml with its weight."""
+"""Each also names the section of params.yaml that holds its weight."""
 
 FINETUNED_ROWS = ("fine-tuned", "kurtosis")
 BINARY_ROWS = (
@@ -27,9 +27,9 @@ BINARY_ROWS = (
     "complete",
 )
 STEP_ONE_ROWS = tuple(f"{row}-step-one" for row in BINARY_ROWS)
-"""First of two steps; they are not evaluated."""
+"""Rows of the first of two steps, which are not evaluated."""
 ROWS = ("full-precision", *FINETUNED_ROWS, *BINARY_ROWS, *STEP_ONE_ROWS)
-"""Each is part of the names of files."""
+"""Each is part of file names."""
 
 FILE_NAME = r"[\w-]+"
-"""Pattern of what a file of results may be called: nothing in it leads out of its folder."""
+"""Pattern for names of result files: no name that matches leads out of its folder."""

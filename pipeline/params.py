@@ -1,8 +1,8 @@
 """params.yaml as typed, validated objects.
 
 One file holds every parameter of one data set's run. An error names the file, the key, the value
-found and what is allowed. There are no lists in it (`dvc exp run -S` would rewrite them). It is
-read as DVC reads and writes it, as YAML 1.2: in 1.1, which PyYAML reads, `off` is False.
+found and what is allowed. The file has no lists, because `dvc exp run -S` would rewrite them. Like
+DVC, this module reads it as YAML 1.2; in YAML 1.1, which PyYAML reads, `off` is False.
 """
 
 import os
@@ -35,21 +35,21 @@ NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 BatchSize = Annotated[int, Field(gt=0, le=2**20)]
 Temperature = Annotated[float, Field(gt=0, le=2**20)]
-"""Losses multiply with its square."""
+"""Losses are multiplied by its square."""
 Text = Annotated[str, Field(max_length=2**12, pattern=r"^[^\x00]*$")]
-"""Whole characters, as pydantic makes sure for the pattern: YAML may escape half of one."""
+"""Whole characters only: YAML can escape half of one, which pydantic refuses to match."""
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 UnitShare = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Pixels = Annotated[int, Field(gt=0, le=2**13)]
-"""Side of an image; one of 2**14 has more pixels than Pillow opens without a warning."""
+"""Side of an image; at 2**14 it has more pixels than Pillow opens without a warning."""
 Channels = Annotated[int, Field(gt=0, le=2**10)]
 LARGEST_CLASSES = 2**16
 
 
 class Section(BaseModel):
-    """A part of params.yaml: unknown keys are refused, values are finite and not coerced."""
+    """A part of params.yaml: unknown keys are refused, and values are finite and not coerced."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -71,18 +71,18 @@ class Data(Section):
 
 
 class Streaming(Section):
-    """Images that stay where they are, indexed by prepare and decoded while a network trains."""
+    """Images that stay where they are: prepare indexes them, and training decodes them."""
 
     resize: Pixels
-    """Shorter side before the central crop of evaluation, at least data.image_size."""
+    """Shorter side in pixels before the central crop of evaluation, at least data.image_size."""
     crop_scale_min: Annotated[float, Field(gt=0, le=1)]
-    """Share of the area of an image that a random resized crop has at least."""
+    """Smallest share of an image's area that a random resized crop may show."""
     unreadable: Literal["refuse", "skip"]
     """What prepare does about images that cannot be decoded; either way it names them."""
     statistics: Literal["measured", "imagenet"]
-    """Channel mean and std: of the training images, or those pretrained weights expect."""
+    """Channel mean and std: of the training images, or as pretrained weights expect them."""
     decoder: Literal["pillow", "nvjpeg"] = "pillow"
-    """What decodes JPEGs while a network trains: Pillow in the workers, or nvJPEG on the GPU."""
+    """Decoder of JPEGs while a network trains: Pillow in the workers, or nvJPEG on the GPU."""
 
 
 class Augmentation(Section):
@@ -94,22 +94,22 @@ class Augmentation(Section):
 
 
 class Network(Section):
-    """What the architectures leave open."""
+    """Choices that the architectures leave open."""
 
     block: Literal["bireal", "plain", "react"]
     """A skip around each convolution (`bireal`), around each pair (`plain`, resnet20 alone), or
-    around each and with ReActNet's learned shifts and slopes (`react`, imagenet_resnet18 and 34
-    alone). The networks of one kind of block ignore it."""
+    around each with ReActNet's learned shifts and slopes (`react`, imagenet_resnet18 and 34 alone).
+    Networks that have only one kind of block ignore it."""
     full_precision_block: Literal["bireal", "plain", "react"]
-    """The same for the full-precision networks, the teachers among them."""
+    """The same for full-precision networks, which include the teachers."""
     full_precision_activation: Literal["relu", "hardtanh"]
-    """Nonlinearity of the full-precision networks; that of binary ones is hardtanh."""
+    """Nonlinearity of the full-precision networks; binary ones use hardtanh."""
     downsample: Literal["real", "binary"]
     """resnet18 alone: the 1x1 convolutions of the skips stay real (IR-Net) or are binary (RBNN)."""
 
 
 class Binarization(Section):
-    """How a binary network quantizes and what gradient passes through sign."""
+    """How a binary network quantizes, and which gradient passes through the sign."""
 
     weights: bool
     activations: bool
@@ -124,7 +124,7 @@ class Phase(Section):
 
     epochs: PositiveInt
     batch_size: BatchSize
-    """Images of a step over all processes; some less where it does not divide their number."""
+    """Images in a step over all processes; slightly fewer where it does not divide their number."""
     optimizer: Literal["sgd", "adam"]
     learning_rate: PositiveFloat
     momentum: Annotated[float, Field(ge=0, lt=1)]
@@ -132,21 +132,21 @@ class Phase(Section):
     weight_decay: NonNegativeFloat
     schedule: Literal["cosine", "linear", "constant"]
     decay: Literal["all", "convolutions"] = "all"
-    """Parameters under weight decay: every one, or the weights of convolutions alone."""
+    """Parameters under weight decay: all of them, or only the weights of convolutions."""
 
 
 class Student(Phase):
-    """The schedule of the binary network, and what it starts from."""
+    """The schedule of the binary network, and the weights it starts from."""
 
     initialize: Literal["random", "teacher"]
 
 
 class Pretrained(Section):
-    """Where the weights of networks `torchvision_*` come from that are read, not trained."""
+    """Source of the weights of those networks `torchvision_*` that are read instead of trained."""
 
     weights: Text
-    """`download` (torchvision's, of ImageNet), or a file: .pth or .safetensors. Environment
-    variables are expanded."""
+    """`download` (torchvision's own, trained on ImageNet), or a .pth or .safetensors file.
+    Environment variables are expanded."""
 
 
 class Kurtosis(Section):
@@ -154,8 +154,8 @@ class Kurtosis(Section):
 
     weight: NonNegativeFloat
     target: float | str
-    """One target for all layers, or one for each, such as "1.4 x14, 1.8 x4, 2.2"; or the lists of
-    the released code, for ResNet-18 and 34: `released cifar10`, `released imagenet`."""
+    """One target for all layers, or one for each, such as "1.4 x14, 1.8 x4, 2.2"; or a list of the
+    released code, for ResNet-18 and 34: `released cifar10` or `released imagenet`."""
     aggregate: Literal["mean", "sum", "max"]
     start_epoch: NonNegativeInt
 
@@ -173,10 +173,10 @@ class Mimicking(Section):
     weight: NonNegativeFloat
     form: Literal["quantile", "softmax", "released"]
     temperature: Temperature
-    """The form `softmax` uses it."""
+    """Only the form `softmax` uses it."""
     sort_every: PositiveInt
-    """Steps for which the form `quantile` keeps the ranks of the student's weights, which it also
-    renews at the start of each epoch."""
+    """Steps for which the form `quantile` keeps the ranks of the student's weights. It also renews
+    them at the start of each epoch."""
 
 
 class Distillation(Section):
@@ -193,7 +193,7 @@ class CrossEntropy(Section):
 
 
 class Compute(Section):
-    """What changes the bits of a result. Launcher, workers and progress bar do not."""
+    """Settings that change the bits of a result. Launcher, workers and progress bar do not."""
 
     precision: Literal["auto", "float32", "bfloat16"]
     """`auto`: bfloat16 autocast on devices that have the instructions, else float32."""
@@ -202,7 +202,7 @@ class Compute(Section):
     channels_last: Literal["auto", "on", "off"]
     """Memory format; `auto`: on CUDA only."""
     fused_optimizer: bool = True
-    """One kernel for a step of all parameters, on CPU and CUDA, instead of one per operation."""
+    """One kernel per optimizer step, on CPU and CUDA, instead of one for each of its operations."""
     deterministic: bool
     """Deterministic algorithms; on CUDA they cost time, on CPU nothing."""
     threads: Annotated[int, Field(ge=0, le=1024)]
@@ -213,14 +213,14 @@ class Evaluation(Section):
     """How a trained network is judged."""
 
     bootstrap_resamples: Annotated[int, Field(gt=0, le=10**7)]
-    """Draws for each interval of a report, which takes 20,000 where this is less."""
+    """Bootstrap draws for each interval of a report, which takes at least 20,000."""
     confidence: Share
     feature_map_image: NonNegativeInt
     """Index of the test image whose feature maps are drawn."""
 
 
 class Debug(Section):
-    """Shortcuts to look at the machinery; whatever they touch is marked as no result."""
+    """Shortcuts for debugging; whatever they touch is marked as not a result."""
 
     batches: NonNegativeInt
     """Batches of each epoch; 0 takes all."""
@@ -242,7 +242,7 @@ class Params(Section):
     step_one: Student | None = None
     """The first of two steps: activations binary, weights real."""
     step_two: Phase | None = None
-    """The second of two steps: both binary, from the last weights of step one."""
+    """The second of two steps: both are binary, starting from the last weights of step one."""
     pretrained: Pretrained | None = None
     cross_entropy: CrossEntropy
     kurtosis: Kurtosis
@@ -294,7 +294,7 @@ class Params(Section):
         return self
 
     def recorded(self) -> dict[str, Any]:
-        """As JSON beside a result: what is optional and at its default is left out."""
+        """JSON values to keep beside a result, without optional parameters at their defaults."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
@@ -316,8 +316,8 @@ def load_params(path: Path) -> Params:
     """Read and validate a params file.
 
     Raises:
-        UserError: the file is missing or no YAML mapping, or a key is unknown, missing or has a
-            value that is not allowed; the message lists each on the same line.
+        UserError: the file is missing or not a YAML mapping, or a key is unknown, is missing or has
+            a value that is not allowed; the message lists all such keys on one line.
     """
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _ComposerWithoutAliases
@@ -350,11 +350,11 @@ _MALFORMED = (
     ArithmeticError,
     AssertionError,
 )
-"""All but the first is what the constructors of dates, numbers and sets stumble over."""
+"""The first is ruamel's own; its constructors of dates, numbers and sets raise the others."""
 
 
 class _ComposerWithoutAliases(Composer):
-    """A mapping that another one is linked to would be changed with it by `dvc exp run -S`."""
+    """Refuses aliases: `dvc exp run -S` would change an aliased mapping in every place at once."""
 
     def compose_node(self, parent: Node | None, index: Any) -> Node:
         if self.parser.check_event(AliasEvent):
@@ -366,7 +366,7 @@ class _ComposerWithoutAliases(Composer):
 
 
 def _shown(value: Any) -> str:
-    """The value, or beginning and end of a large one."""
+    """The repr of a value, or the beginning and end of a long one."""
     limited = reprlib.Repr()
     limited.maxstring = limited.maxother = 200
     try:

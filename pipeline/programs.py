@@ -1,7 +1,7 @@
 """The program of a stage: all code of this project that decides what the stage writes.
 
-DVC depends on these programs, and checkpoints and the accept tool compare them, so that an edited
-loss is always noticed, and an edited docstring never is.
+DVC makes stages depend on these programs, and checkpoints and the accept tool compare them, so that
+an edited loss is always noticed and an edited docstring never is.
 """
 
 import ast
@@ -20,16 +20,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def program(module: str) -> dict[str, str]:
-    """The files of a module and of everything in this project that it imports, at any depth.
+    """Hash the files of a module and of everything in this project that it imports, at any depth.
 
     Args:
-        module: its name, such as `stages.teacher`.
+        module: name of the module, such as `stages.teacher`.
 
     Returns:
         SHA-256 of `code_alone` of each file, by its path below the root of the project.
 
     Raises:
-        UserError: a file is not Python.
+        UserError: a file is not valid Python.
     """
     try:
         graph = grimp.build_graph("pipeline", "stages", cache_dir=None)
@@ -48,10 +48,10 @@ def _sha256(path: Path) -> str:
 
 @functools.cache
 def code_alone(source: str) -> str:
-    """Python code without comments, docstrings, blank lines and trailing spaces.
+    """Strip comments, docstrings, blank lines and trailing spaces from Python code.
 
-    Every text that stands alone counts as a docstring, also one below a constant or a field. Where
-    lines break counts as code, because a normal form of it would differ between versions of Python.
+    Every string that stands alone counts as a docstring, including one below a constant or a field.
+    Line breaks count as code, because their normal form would differ between versions of Python.
     """
     lines = source.splitlines()
     docstrings: set[int] = set()
@@ -76,14 +76,14 @@ def code_alone(source: str) -> str:
 
 
 def _is_text(node: ast.AST) -> bool:
-    """Whether an expression is a text, with or without values in it."""
+    """Whether an expression is a string literal or an f-string."""
     return isinstance(node, ast.JoinedStr) or (
         isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
 
 
 def _is_docstring(node: ast.AST, lines: list[str]) -> bool:
-    """Whether a statement is a text and has its lines to itself."""
+    """Whether a statement is a string that has its lines to itself."""
     if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
         return False
     before = lines[node.lineno - 1].encode()[: node.col_offset].strip()

@@ -1,4 +1,4 @@
-"""What a result was made with: code revision, versions, hardware, number formats, time.
+"""The provenance of a result: code revision, versions, hardware, number formats and time.
 
 It is kept in `results/<table>/provenance/<run>.json`, in Git and outside of DVC, so that a run that
 gives the same bytes as before changes no hash, and the stages that follow it are skipped.
@@ -33,10 +33,11 @@ def record(
     outputs: Mapping[str, Path],
     **more: Any,
 ) -> None:
-    """Write what made `outputs` into `results/provenance/<run>.json`.
+    """Record what made `outputs` in `results/provenance/<run>.json`.
 
-    An entry that describes the same bytes already is left as it is: it names the run that made them
-    first, and running a stage again leaves the working tree clean. A damaged file is replaced.
+    An entry that already describes the same bytes is left as it is, so that it names the run that
+    made them first and running a stage again leaves the working tree clean. A damaged file is
+    replaced.
 
     Args:
         results: Folder of the table's results.
@@ -62,7 +63,7 @@ def record(
 
 
 def _known(path: Path) -> dict[str, dict[str, Any]]:
-    """The entries that are there, by stage; none if the file is damaged."""
+    """The existing entries, by stage; none if the file is missing or damaged."""
     try:
         content = read_json(path)
     except UserError:
@@ -92,14 +93,14 @@ def provenance(execution: Execution) -> dict[str, Any]:
 
 
 def hardware(device: torch.device) -> str:
-    """Name of the GPU, or of the CPU with the instructions that torch uses of it."""
+    """Name of the GPU, or of the CPU and the instruction set that torch uses on it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{_cpu_model()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _revision() -> dict[str, Any]:
-    """The commit of HEAD, and whether the code of trainings and evaluations is that commit's.
+    """The commit of HEAD, and whether pipeline/ and stages/ are as they are in it.
 
     Outside a checkout (a plain copy on a GPU machine) BDBNN_REVISION may name the revision.
     """

@@ -1,4 +1,4 @@
-"""The kurtosis towards which the weights of each layer are drawn, K_T."""
+"""Kurtosis targets K_T, towards which the loss draws the weights of each layer."""
 
 import math
 import re
@@ -13,21 +13,22 @@ RESNET18_LAYERS = tuple(
     for layer in ("conv1", "conv2", "downsample.0")
     if layer != "downsample.0" or (stage > 1 and block == 0)
 )
-"""Those under the kurtosis loss, in module order."""
+"""The layers of ResNet-18 under the kurtosis loss, in module order."""
 
 WITH_TEACHER = "1.8 x6, 1.4, 1.8 x3, 1.4 x4, 1.8, 1.2, 1.4, 1.2, 1.2"
 WITHOUT_TEACHER = {
     "released cifar10": "1.4 x14, 1.8 x4, 2.2",
     "released imagenet": "1.8, 1.4 x4, 1.2, 1.4, 1.2, 1.2, 1.4 x3, 1.2 x4, 1.4, 1, 1",
 }
-"""For RESNET18_LAYERS. Source of both: METHOD [released]."""
+"""Like WITH_TEACHER, targets for RESNET18_LAYERS. Source of both: METHOD [released]."""
 
 
 def parse_targets(target: float | str) -> tuple[float, ...]:
-    """Kurtosis targets in module order, from one number or "1.4 x14, 1.8 x4, 2.2".
+    """Read kurtosis targets, in module order, from one number or "1.4 x14, 1.8 x4, 2.2".
 
     Raises:
-        ValueError: an entry is neither a number nor a number with a count, or no kurtosis.
+        ValueError: there is no entry, or one is neither a number nor a number with a count, or is
+            not a possible kurtosis.
     """
     if isinstance(target, int | float):
         return (_possible(target),)
@@ -56,23 +57,24 @@ def _possible(target: float) -> float:
 def layer_targets(
     target: float | str, names: Sequence[str], losses: Collection[str]
 ) -> dict[str, float]:
-    """The target of each layer under the kurtosis loss, by name; none without that loss.
+    """The target of each layer under the kurtosis loss, by name; empty without that loss.
 
-    The released code has lists for ResNet-18 alone, and stumbles over the 35 layers of ResNet-34.
-    There each further block of a stage has the targets of the stage's second block. [inferred]
+    The released code has lists only for ResNet-18 and stumbles over the 35 layers of ResNet-34. In
+    that network, each further block of a stage has the targets of the stage's second block.
+    [inferred]
 
     Args:
         target: one number for all layers; one for each in module order, "1.4 x14, 1.8 x4, 2.2"; or
             a list of the released code, `released cifar10` or `released imagenet`.
         names: names of the regularized layers, in module order.
-        losses: losses of the row; the released lists are others where a teacher takes part.
+        losses: losses of the row; the released lists differ where a teacher takes part.
 
     Returns:
         Targets in the order of `names`.
 
     Raises:
-        UserError: there are several targets, but not one for each layer; or released ones, for a
-            network that is neither ResNet-18 nor ResNet-34.
+        UserError: there are several targets, but not one for each layer; or they are released ones
+            and the network is neither ResNet-18 nor ResNet-34.
     """
     if "kurtosis" not in losses:
         return {}

@@ -1,4 +1,4 @@
-"""A variant of a table: one of its parameters set to another value, written section.name=value."""
+"""A variant of a table: one parameter is set to another value, written section.name=value."""
 
 import re
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ def parse_setting(text: str) -> Setting:
     """Read `section.name=value`.
 
     Raises:
-        UserError: it is nothing of the kind.
+        UserError: `text` does not have this form, or its value is no number, boolean or string.
     """
     match = re.fullmatch(r"(\w+)\.(\w+)=(.+)", text)
     try:
         value = YAML(typ="safe", pure=True).load(match[3]) if match else None
-    except Exception:  # its constructors of dates and numbers stumble over nearly anything
+    except Exception:  # its constructors of dates and numbers raise nearly anything
         value = None
     if match is None or not isinstance(value, bool | int | float | str):
         raise UserError(f"variant {text!r}: must be section.name=value, as in kurtosis.target=1.4")
@@ -52,8 +52,8 @@ def write_variant(params: Path, variant: str, out: Path) -> None:
         out: File to write.
 
     Raises:
-        UserError: the params are not valid, the variant is malformed, sets an unknown key or one to
-            a value that is not allowed or to the one it has; nothing is written.
+        UserError: the params are not valid; or the variant is malformed, names an unknown key, or
+            sets a key to a value that is not allowed or that it already has; nothing is written.
     """
     check_writable(out.parent, out.name)
     setting = parse_setting(variant)

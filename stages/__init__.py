@@ -1,7 +1,8 @@
 """One short file per DVC stage: read parameters, call the pipeline, write outputs.
 
-Their modules take seconds to import, and Ctrl-C ends a stage in one line then too: by a handler,
-since an import may catch or print an exception. `pipeline.errors.run` takes it back.
+The modules that they import take seconds to load, and Ctrl-C has to end a stage with one line even
+then. A handler does that, because an import may catch or print an exception. `pipeline.errors.run`
+restores Python's own handler.
 """
 
 import signal

@@ -1,4 +1,4 @@
-"""Judge a trained network on the test images; the only stage that looks at them.
+"""Evaluate a trained network on the test images; no other stage looks at them.
 
 reads   the prepared data, MODEL (best and last epoch), REFERENCE (its best epoch) and the sections
         evaluation and compute of the params

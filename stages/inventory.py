@@ -1,11 +1,11 @@
 """List the images that lie outside the repository, so that DVC notices when they change.
 
-DVC runs this stage each time, and what follows only if OUT became another. A file is read only if
-its size or a time of it is another than in the last run. Where the images are not at hand, the OUT
+DVC always runs this stage, and runs those that follow only if OUT changed. A file is read only if
+its size or one of its times differs from the last run. Where the images are not available, the OUT
 of the last run, which Git holds, stays as it is.
 
 reads   the section data of the params, and the images or shards in the folder that it names
-writes  OUT: number of files, their bytes, and the SHA-256 of what `sha256sum` prints of them
+writes  OUT: number of files, their bytes, and the SHA-256 of what `sha256sum` prints for them
         .scratch/inventory/<table>.json: size, times and SHA-256 of each file on this machine
 """
 
@@ -19,7 +19,7 @@ from pipeline.params import load_params, resolve
 from stages.arguments import stage_parser
 
 SHOWN = 3
-"""Files that a line about differences names."""
+"""Number of files that a line about differences names."""
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _present(location: str) -> Path:
-    """The folder of the images; a UserError if it is not there or empty, as before a mount."""
+    """The folder of the images; a UserError if it is missing or empty, as it is before a mount."""
     folder = resolve(location)
     try:
         if location and any(folder.iterdir()):

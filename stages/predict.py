@@ -1,8 +1,8 @@
-"""Name what images show, by an exported network: classes with probabilities.
+"""Classify images with an exported network: classes with probabilities.
 
-Prints one line for each image on stdout, as --format says, and one on stderr for each file that is
-no image and each folder that holds none or cannot be read; if there was such a one, the exit code
-is 1. Folders are searched for images, with all folders in them.
+It prints a line on stdout for each image, as --format says, and a line on stderr for each file that
+is not an image and for each folder that holds none or cannot be read; if there was any such file or
+folder, the exit code is 1. Folders are searched for images at any depth.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pipeline.inference.engine import BATCH, ExportedNetwork, load_export, softm
 from pipeline.inference.preparation import read_pixels
 
 SHOWN = 3
-"""Classes in a line of text; the other formats have all."""
+"""Number of classes in a line of text; the other formats give all of them."""
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _files(paths: Iterable[Path], bad: list[Path]) -> Iterator[Path]:
-    """The files named, and those of the folders named whose suffix is that of an image."""
+    """Yield the named files, and the files in the named folders that have an image's suffix."""
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 -- Path's fails where a name is too long
             told = len(bad)
@@ -83,7 +83,7 @@ def _files(paths: Iterable[Path], bad: list[Path]) -> Iterator[Path]:
 
 
 def _images(folder: Path, bad: list[Path], above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The images in a folder and those in it, which was reached through those `above`."""
+    """Yield the images below a folder that was reached through the folders `above`."""
     known = Image.registered_extensions().items()
     suffixes = {suffix for suffix, name in known if name in FORMATS}
     target = folder.resolve()
@@ -105,7 +105,7 @@ def _images(folder: Path, bad: list[Path], above: tuple[Path, ...] = ()) -> Iter
 def _predictions(
     network: ExportedNetwork, files: Iterator[Path], bad: list[Path]
 ) -> Iterator[tuple[Path, np.ndarray]]:
-    """Each image with its probabilities; `bad` gets the files that are none."""
+    """Yield each image with its probabilities, and add files that are not images to `bad`."""
     while chunk := list(islice(files, BATCH)):
         images: list[tuple[Path, np.ndarray]] = []
         for path in chunk:

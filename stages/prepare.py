@@ -4,7 +4,7 @@ reads   the sections data and streaming of the params, and the images that data 
 writes  OUT/manifest.json: classes, counts, channel mean and std, checksums, origin
         OUT/{train,validation,test}_{images,labels}.npy, where validation is a stratified part of
         train unless the data set brings its own
-        with the section streaming OUT/{train,validation,test}.parquet instead: path, row, label,
+        with the section streaming, OUT/{train,validation,test}.parquet instead: path, row, label,
         size and SHA-256 of each image, which has been decoded once
 """
 

@@ -1,4 +1,4 @@
-"""Write down the program of each stage, on which DVC makes it depend.
+"""Write the program of each stage, on which DVC makes the stage depend.
 
 reads   the code in pipeline/ and stages/
 writes  OUT/<stage>.json, the SHA-256 of each file without comments and docstrings
@@ -14,7 +14,7 @@ from pipeline.programs import program
 STAGES = (
     "binarize", "evaluate", "export", "finetune", "prepare", "teacher", "validate", "vary",
 )  # fmt: skip
-"""Stages whose results are too dear to be computed anew because of an edited docstring."""
+"""Stages whose results are too expensive to compute again because of an edited docstring."""
 
 
 def main() -> None:

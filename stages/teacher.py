@@ -1,4 +1,4 @@
-"""Train the full-precision teacher, or read it.
+"""Train the full-precision teacher, or read pretrained weights for it.
 
 reads   the prepared data and the sections teacher, cross_entropy, augmentation, network, compute of
         the params; with --pretrained the weights that the section pretrained names, which are

@@ -1,6 +1,6 @@
-"""Validate the params before DVC removes what the stages that read them wrote.
+"""Validate the params before DVC removes the outputs of the stages that read them.
 
-DVC removes the outputs of a stage before it starts it, and each stage needs this one.
+DVC removes the outputs of a stage before it starts the stage, and each stage depends on this one.
 
 reads   the params
 writes  OUT, which is always the same

@@ -1,4 +1,4 @@
-"""Write the parameters of a variant: those of the table with one set to another value.
+"""Write the parameters of a variant: those of the table, with one of them set to another value.
 
 reads   the params
 writes  OUT: all of them, with what VARIANT sets

@@ -1,4 +1,4 @@
-"""The crops of training and evaluation where images are streamed."""
+"""The crops of streamed images, for training and for evaluation."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -22,20 +22,20 @@ class Cut(NamedTuple):
 
 
 class Crop(ABC):
-    """Makes images of any size equal in size: cuts a part out, resizes it, and may mirror it."""
+    """Brings images of any size to one size: it cuts out a part, resizes it, and may mirror it."""
 
     @abstractmethod
     def draw(self, image: Image.Image) -> Cut:
-        """What to cut out of `image`, of which only the size counts."""
+        """Choose what to cut out of `image`, of which only the size matters."""
 
     @abstractmethod
     def resize(self, part: Tensor) -> Tensor:
-        """What was cut out, uint8 (3, H, W), to uint8 (3, size, size)."""
+        """Bring the part that was cut out, uint8 (3, H, W), to uint8 (3, size, size)."""
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """An image of mode `RGB` to uint8 (3, size, size)."""
+        """Crop an image of mode `RGB` to uint8 (3, size, size)."""
         left, top, width, height, mirrored = self.draw(image)
-        # only what is cut out is copied to a tensor, which is the faster way
+        # copying only what is cut out to a tensor is faster
         part = np.array(image.crop((left, top, left + width, top + height)))
         resized = self.resize(torch.from_numpy(part).permute(2, 0, 1))
         return resized.flip(-1) if mirrored else resized
@@ -44,11 +44,11 @@ class Crop(ABC):
 class TrainingCrop(Crop):
     """A random resized crop of aspect 3/4 to 4/3, mirrored in half of the cases if wanted.
 
-    Random numbers come from torch's global generator. Source: the usual one of ImageNet [field].
+    Random numbers come from torch's global generator. Source: the usual crop of ImageNet [field].
 
     Args:
         size: height and width in pixels.
-        scale_min: share of the image's area that the crop has at least.
+        scale_min: smallest share of the image's area that the crop may show.
         horizontal_flip: whether to mirror.
     """
 

@@ -1,4 +1,4 @@
-"""Encoded images where they are: files of their own, or rows of Parquet files."""
+"""Encoded images in place: each is a file of its own, or a row of a Parquet file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,12 +41,12 @@ class Encoded:
         return not (self.rows[:1] >= 0).any()
 
     def name(self, index: int) -> str:
-        """What a list calls the image: where it is below `root`."""
+        """Name of the image in lists: its place below `root`."""
         path = self.paths[index].as_py()
         return path if self.rows[index] < 0 else f"{path} row {self.rows[index]}"
 
     def full_name(self, index: int) -> str:
-        """What an error calls the image."""
+        """Name of the image in error messages."""
         return f"{self.root}/{self.name(index)}"
 
     def take(self, indices: np.ndarray) -> "Encoded":
@@ -56,14 +56,14 @@ class Encoded:
         )
 
     def reading_order(self, indices: np.ndarray) -> np.ndarray:
-        """Places in `indices`, int64 (len(indices),), such that a `Reader` reads no group twice."""
+        """Places in `indices`, int64 (len(indices),), in an order that reads no row group twice."""
         if self.are_files:
             return np.arange(len(indices))
         shards = self.paths.take(pa.array(indices)).dictionary_encode().indices.to_numpy()
         return np.lexsort((self.groups[indices], shards))
 
     def check_row_groups(self) -> None:
-        """Refuse what does not fit into memory, once for each process that reads.
+        """Refuse row groups so large that memory may not hold one for each process that reads.
 
         Raises:
             UserError: a row group has more than MAX_ROW_GROUP_BYTES, or a Parquet file is damaged.
@@ -82,7 +82,7 @@ class Encoded:
                 )
 
     def blocks(self) -> np.ndarray:
-        """Number of the block of each image, int64 (N,): blocks are best read as a whole.
+        """Number of the block of each image, int64 (N,): blocks are best read whole.
 
         A block is a row group, or FILES_PER_BLOCK files.
         """
@@ -106,7 +106,7 @@ class Reader:
         """The bytes of an image.
 
         Raises:
-            UnreadableImageError: it has none, or its file cannot be read.
+            UnreadableImageError: the image has no bytes, or its file cannot be read.
             UserError: a Parquet file is missing or damaged, or has other row groups than before.
         """
         encoded = self._encoded
@@ -128,7 +128,11 @@ class Reader:
 
 @contextmanager
 def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file; a UserError if it cannot be read, also later in the block."""
+    """Open a Parquet file.
+
+    Raises:
+        UserError: the file cannot be read, now or later in the block.
+    """
     try:
         check_regular(path)
         with pq.ParquetFile(path) as shard:
@@ -139,7 +143,11 @@ def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def image_column(path: Path, schema: pa.Schema) -> str:
-    """Name of the column of images; a UserError if a shard has none, or one of another type."""
+    """Name of the column of images.
+
+    Raises:
+        UserError: the shard has no such column, or one of another type.
+    """
     name = known_column(path, schema, IMAGE_COLUMNS)
     kind = schema.field(name).type
     place = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
@@ -149,7 +157,11 @@ def image_column(path: Path, schema: pa.Schema) -> str:
 
 
 def known_column(path: Path, schema: pa.Schema, names: tuple[str, ...]) -> str:
-    """The first of `names` that a shard has; a UserError if it has none, or has it twice."""
+    """The first of `names` that a shard has as a column.
+
+    Raises:
+        UserError: the shard has none of them, or has it twice.
+    """
     for name in names:
         count = schema.names.count(name)
         if count > 1:
@@ -173,7 +185,7 @@ def _content(path: Path) -> bytes:
 
 
 def _row_group(path: Path, group: int) -> tuple[int, pa.ChunkedArray]:
-    """Number of its first row, and the bytes of its images."""
+    """Read a row group: the number of its first row, and the bytes of its images."""
     with open_shard(path) as shard:
         if group >= shard.metadata.num_row_groups:
             raise _changed(path)

@@ -1,4 +1,4 @@
-"""One encoded image file to 8-bit pixels of one size."""
+"""Decode one image file into 8-bit pixels of one size."""
 
 import io
 import warnings
@@ -22,25 +22,26 @@ MAX_PIXELS = 2**28
 
 
 class UnreadableImageError(UserError):
-    """An image that cannot be read or decoded, while others may be."""
+    """An image cannot be read or decoded, although others may be fine."""
 
 
 def load_image(name: str, content: bytes) -> Image.Image:
     """Decode an image of one of FORMATS, in any mode.
 
     The EXIF orientation is applied, transparent pixels are laid over white, 16-bit samples keep
-    their high byte (as Pillow does with 16-bit colour), and of an animation the first frame counts.
+    their high byte (as Pillow does with 16-bit colour), and only the first frame of an animation
+    counts.
 
     Args:
-        name: what an error calls the image.
+        name: name of the image in error messages.
         content: the bytes of the file.
 
     Returns:
         An image of mode `L` or `RGB`, 8 bits a sample.
 
     Raises:
-        UnreadableImageError: the bytes are no image, or a truncated one, or samples are not 8 or 16
-            bits.
+        UnreadableImageError: the bytes are not an image, or a truncated one, or samples are not 8
+            or 16 bits.
     """
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -56,11 +57,11 @@ def load_image(name: str, content: bytes) -> Image.Image:
 
 
 def open_plain_jpeg(content: bytes) -> Image.Image | None:
-    """Open an image, whose pixels are not read, if any decoder of JPEG shows it as it is.
+    """Open a JPEG, without reading its pixels, if every decoder shows it in the same way.
 
     Returns:
-        None if it is no JPEG, or one with four components (CMYK), with three that are not YCbCr,
-        or to be turned as its EXIF orientation says; or if it cannot be opened.
+        The image; None if it cannot be opened, is not a JPEG, has four components (CMYK) or three
+        that are not YCbCr, or has to be turned as its EXIF orientation says.
     """
     try:
         image = Image.open(io.BytesIO(content), formats=("JPEG",))

@@ -124,7 +124,7 @@ def write_prepared(
 
     Raises:
         UserError: all pixels of a channel are the same, or the folder cannot be written; what was
-            there before is untouched.
+            there before stays untouched.
     """
     splits: dict[SplitName, Split] = {"train": train, "validation": validation, "test": test}
     with atomic_folder(folder, MANIFEST) as built:
@@ -170,7 +170,7 @@ def statistics_of_counts(counts: np.ndarray) -> tuple[tuple[float, ...], tuple[f
     Computed from integer histograms, so that neither order nor number of images costs precision.
 
     Args:
-        counts: int64 (C, 256), pixels of each value.
+        counts: int64 (C, 256), number of pixels of each value.
     """
     values = np.arange(256, dtype=np.float64) / 255
     means, stds = [], []
@@ -182,7 +182,7 @@ def statistics_of_counts(counts: np.ndarray) -> tuple[tuple[float, ...], tuple[f
 
 
 def check_channels(std: tuple[float, ...]) -> None:
-    """Refuse images that are to be divided by a standard deviation of 0."""
+    """Refuse images with a channel whose standard deviation, a divisor, is 0."""
     if 0.0 in std:
         raise UserError(
             f"all pixels of channel {std.index(0.0)} are the same in train and validation: there "
@@ -214,7 +214,7 @@ def load_manifest(folder: Path) -> Manifest:
     except UserError as error:
         raise UserError(f"{error}; run the stage prepare first") from error
     try:
-        return _ANY_MANIFEST.validate_json(json.dumps(content))  # whose lists are tuples
+        return _ANY_MANIFEST.validate_json(json.dumps(content))  # takes lists as tuples
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][1:])
@@ -246,7 +246,7 @@ def load_split(folder: Path, manifest: Manifest, name: SplitName) -> Split:
 
 
 def check_labels(path: Path, labels: np.ndarray, manifest: Manifest, name: SplitName) -> None:
-    """Refuse labels, read from `path`, that are not those the manifest counts in a split."""
+    """Refuse labels, read from `path`, that do not match the manifest's counts of a split."""
     classes = len(manifest.classes)
     if labels.dtype != np.int64 or labels.ndim != 1:
         raise UserError(f"{path}: holds {labels.dtype} of shape {labels.shape}, not int64 (N,)")

@@ -1,1 +1,1 @@
-"""What a trained network is worth: accuracy, weight statistics, cost."""
+"""Evaluation of a trained network: accuracy, weight statistics and cost."""

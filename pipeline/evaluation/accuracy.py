@@ -80,7 +80,7 @@ def score(
 def mean_loss_and_top1(
     model: nn.Module, batches: Batches, execution: Execution, world: World
 ) -> tuple[float, float]:
-    """Mean cross-entropy (nats per image) and top-1 share: what validation needs of `score`."""
+    """Mean cross-entropy (nats per image) and top-1 share, the part of `score` for validation."""
     sums = torch.zeros(3, dtype=torch.float64, device=execution.device)
     for logits, labels in _predictions(model, batches, execution):
         sums[0] += _loss_sum(logits, labels)

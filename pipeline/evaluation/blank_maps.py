@@ -1,4 +1,4 @@
-"""How many of the 1-bit maps that binary layers see carry next to nothing."""
+"""The share of the 1-bit maps seen by binary layers that carry next to no information."""
 
 import contextlib
 from collections import Counter
@@ -41,7 +41,7 @@ class BlankMaps:
         """Count the maps of a batch, (images, channels, height, width) of +1 and -1."""
         pixels = signs.shape[2] * signs.shape[3]
         rarer = (pixels - signs.sum((2, 3), dtype=torch.float32).abs()) / 2
-        blank = (100 * rarer < RARE_PERCENT * pixels).sum()  # stays on the device: no wait for it
+        blank = (100 * rarer < RARE_PERCENT * pixels).sum()  # stays on the device, so nothing waits
         self._blank[layer] = self._blank[layer] + blank if layer in self._blank else blank
         self._maps[layer] += rarer.numel()
         self._pixels[layer] = pixels
@@ -56,7 +56,7 @@ class BlankMaps:
     def share(self) -> float | None:
         """Share of the maps of all layers that are blank, each map counting once.
 
-        So layers with more channels weigh more. None for a network without 1-bit maps.
+        Layers with more channels therefore weigh more. None for a network without 1-bit maps.
         """
         layers = self.layers().values()
         if not layers:
@@ -73,11 +73,12 @@ def counted_blank_maps(model: nn.Module) -> Iterator[BlankMaps]:
     of its pixels; in a map of up to 100 pixels that means none. A layer whose input stays real
     (binary weights alone, full precision) has no such maps.
 
-    In the authors' figure the map that goes blank still has two pixels of the other sign, hence a
-    share and not "all of one sign". Source: METHOD [paper]; the value of the share is [inferred].
+    In the authors' figure, the map that goes blank still has two pixels of the other sign; hence
+    the criterion is a share and not "all of one sign". Source: METHOD [paper]; the value of the
+    share is [inferred].
 
-    The block costs no pass of its own: put the pass inside that measures the accuracy on the test
-    images, in evaluation mode. Where processes share the images, each counts its own.
+    This needs no pass of its own: put the pass that measures the accuracy on the test images, in
+    evaluation mode, inside the block. Where processes share the images, each counts its own.
 
     Args:
         model: Not compiled; its hooks are removed at the end.

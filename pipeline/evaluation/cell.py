@@ -1,4 +1,4 @@
-"""One cell of the table: a trained network judged on test, its weights and its cost."""
+"""One cell of the table: a trained network's accuracy on test, its weights and its cost."""
 
 import math
 from dataclasses import asdict, dataclass, replace
@@ -37,7 +37,7 @@ from pipeline.provenance import record
 from pipeline.targets import layer_targets
 
 BATCH_SIZE = 256
-"""Test images at a time; affects only the rounding of the mean loss."""
+"""Test images in a batch, which affects only the rounding of the mean loss."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ class EvaluationPlaces:
     data: Path
     """Prepared data."""
     model: Path
-    """Trained network to judge."""
+    """Trained network to evaluate."""
     reference: Path | None
-    """Trained network whose weight distribution it is compared with."""
+    """Trained network to compare the weight distribution of `model` with."""
     results: Path
 
 
 def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
-    """Judge a trained network and write its metrics, details and feature maps.
+    """Evaluate a trained network and write its metrics, details and feature maps.
 
     This is the only place that looks at the test images. The best epoch, by validation, is
-    measured in full; of the last epoch, top-1 alone. Nothing is written before all is computed.
-    The networks compute in float32, whatever they were trained in, and multiply with the scales of
-    1-bit weights behind the sums, as `deploy` says: what training rounds across the threshold of
-    the sign, a deployed 1-bit network does not.
+    measured in full; for the last epoch, only top-1 is. Nothing is written before everything is
+    computed. The networks compute in float32, whatever they were trained in, and multiply by the
+    scales of 1-bit weights after the sums, as `deploy` says: rounding can move a sum across the
+    threshold of the sign in training, but not in a deployed 1-bit network.
 
     Args:
         params: Its sections evaluation and compute; what the network was trained with comes from
@@ -72,8 +72,8 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
         The metrics, as in <cell>.json.
 
     Raises:
-        UserError: a file is missing or damaged, network, data and reference do not fit together,
-            the network computes no finite numbers, or the device is out of memory.
+        UserError: a file is missing or damaged; network, data and reference do not fit together;
+            weights have no kurtosis or the loss is not finite; or the device is out of memory.
     """
     model, description = load_trained(places.model, "best")
     identity = {
@@ -111,7 +111,7 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What an evaluation found out, and on what."""
+    """The results of an evaluation, and what they were measured on."""
 
     best: Score
     last: Score
@@ -153,7 +153,7 @@ def _measure(
 def _metrics(
     evaluation: Evaluation, description: Description, measured: _Measured
 ) -> dict[str, Any]:
-    """One number each, for DVC; the interval of top-1 is Wilson's, over the test images alone."""
+    """Metrics of one number each, for DVC; the interval of top-1 is Wilson's, over test images."""
     best = measured.best
     interval = binomtest(best.correct, best.images).proportion_ci(
         evaluation.confidence, method="wilson"
@@ -177,7 +177,7 @@ def _metrics(
 def _details(
     params: Params, places: EvaluationPlaces, description: Description, measured: _Measured
 ) -> dict[str, Any]:
-    """What was run, and what has more than one number."""
+    """What was run, and the results that have more than one number."""
     manifest = measured.manifest
     return {
         "losses": description.losses,

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, bits, and operations for one image."""
+"""The cost of a network: parameters, bits, and operations for one image."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Cost:
     parameters: int
     """Weights and biases of all layers; batch norms, shifts and slopes included."""
     bits: int
-    """To store them, see `storage_bits`."""
+    """Bits to store them; see `storage_bits`."""
     binary_operations: int
     """Multiply-accumulates of convolutions whose weights and input are both one bit: XNOR and
     popcount on a machine that has them."""
@@ -45,10 +45,10 @@ def cost(model: nn.Module, image_shape: tuple[int, int, int]) -> Cost:
 def storage_bits(model: nn.Module) -> int:
     """Bits of the parameters as they would be stored for use.
 
-    32 for each real parameter, batch norms and shifts included; 1 for each binary weight and 32 for
-    the scale of each of its filters. A power-of-two scale would fit in 8; 32 keeps the weight
-    scales comparable. The running statistics of a batch norm fold into its weight and bias, so they
-    are not counted. [inferred]
+    Each real parameter takes 32, including those of batch norms and shifts; each binary weight
+    takes 1, and the scale of each filter of binary weights 32. A power-of-two scale would fit in 8;
+    32 keeps the weight scales comparable. The running statistics of a batch norm fold into its
+    weight and bias, so they are not counted. [inferred]
     """
     binary = [
         layer.weight for layer in binary_convolutions(model).values() if layer.binarization.weights
@@ -60,7 +60,7 @@ def storage_bits(model: nn.Module) -> int:
 
 
 def operations(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Multiply-accumulates for one image, binary and real, counted in a pass of a blank one.
+    """Count multiply-accumulates for one image, binary and real, in a pass of a blank image.
 
     Convolutions and linear layers count, positions in the padding included; batch norms, scales,
     shifts, skips, activations and pooling do not. [field]

@@ -1,4 +1,4 @@
-"""The form in which a 1-bit network is used: sums of signs, which a scale multiplies afterwards."""
+"""The deployed form of a 1-bit network: sums of signs, which a scale multiplies afterwards."""
 
 from torch import Tensor, nn
 
@@ -7,10 +7,11 @@ from pipeline.models.layers import binary_convolutions
 
 
 class DeployedConv2d(BinaryConv2d):
-    """A binary convolution that adds up signs alone and then multiplies with each filter's scale.
+    """A binary convolution that sums signs alone and then multiplies by each filter's scale.
 
-    Those sums are whole numbers, which every device and every order of adding gives alike. In
-    training the scale is part of the weights, and unless it is a power of two each addition rounds.
+    These sums are whole numbers, which are the same on every device and in every order of addition.
+    In training the scale is part of the weights, and unless it is a power of two, each addition
+    rounds.
     """
 
     def quantized_weight(self) -> Tensor:
@@ -24,7 +25,7 @@ class DeployedConv2d(BinaryConv2d):
 
 
 def deploy(model: nn.Module) -> nn.Module:
-    """Give `model`, in place, a `DeployedConv2d` for each convolution of 1-bit weights and input.
+    """Replace, in place, each convolution of 1-bit weights and input by a `DeployedConv2d`.
 
     Parameters stay the same tensors under the same names.
     """

@@ -1,4 +1,4 @@
-"""What a layer sees of one image, before and after its sign: the figure of the paper."""
+"""The input of a layer for one image, before and after its sign: the figure of the paper."""
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,11 @@ MAX_CHANNELS = 16
 def feature_maps(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
     """Input of the second regularized convolution when `model` sees `image`.
 
-    The second, because the input of the first is still close to the image. Source: [inferred]; the
-    paper's figure does not name its layer.
+    It is the second, because the input of the first is still close to the image. Source:
+    [inferred]; the paper's figure does not name its layer.
 
     Args:
-        model: On the CPU; is left in evaluation mode.
+        model: Network on the CPU; it is left in evaluation mode.
         image: float32 (1, C, H, W), normalised.
 
     Returns:

@@ -1,7 +1,7 @@
 """Whether the weights of a layer have two modes: the dip test and the depth of the valley.
 
-Neither suffices alone. The dip test finds a dip of any depth if the layer has weights enough, and
-the valley of a small layer may be noise. So a layer has two modes if both say so.
+Neither suffices alone: the dip test finds a dip of any depth if the layer has enough weights, and
+the valley of a small layer may be noise. A layer therefore has two modes only if both say so.
 """
 
 import warnings
@@ -18,13 +18,13 @@ BANDWIDTH_FACTOR = 1.6
 """Silverman's rule of thumb has 0.9. With that, 21 % of 4,000 uniform samples of 2,304 weights have
 a valley of MIN_VALLEY_DEPTH or more, which is noise; with 1.6 it is 0.08 %."""
 MIN_PEAK_HEIGHT = 0.2
-"""Relative to the highest peak: a few weights far out are no mode."""
+"""Relative to the highest peak, because a few weights far out are not a mode."""
 BINS_PER_BANDWIDTH = 10
 
 
 @dataclass(frozen=True)
 class Modes:
-    """How far the weights of a layer are from one mode."""
+    """How far the weights of a layer are from having a single mode."""
 
     dip: float
     """Hartigans' dip statistic."""
@@ -37,12 +37,12 @@ class Modes:
 
 
 def modes(weights: np.ndarray) -> Modes:
-    """Judge the modes of one layer's weights; all of them count, and nothing is drawn at random.
+    """Judge the modes of one layer's weights, from all of them and without random draws.
 
     The dip test is J. A. and P. M. Hartigan's (Annals of Statistics 13, 1985). Its p-value is
     interpolated in the table of `diptest`; above 72,000 weights, where the table ends, the value
     of 72,000 is taken at the same sqrt(n) dip, whose distribution hardly changes from there on.
-    The test takes the weights as independent draws, which those of a trained layer are not.
+    The test assumes independent draws, which the weights of a trained layer are not.
 
     Args:
         weights: float64 (n,), at least 4, finite and not all equal.
@@ -58,17 +58,17 @@ def modes(weights: np.ndarray) -> Modes:
 def valley_depth(weights: np.ndarray) -> float:
     """Depth of the deepest valley between the highest peak of the density and another one.
 
-    1 - (lowest density between the two peaks) / (density at the lower peak); 0 where there is one
-    peak. A peak counts from MIN_PEAK_HEIGHT of the highest on.
+    It is 1 - (lowest density between the two peaks) / (density at the lower peak), or 0 where there
+    is only one peak. A peak counts if it has at least MIN_PEAK_HEIGHT of the highest one's density.
 
     The density is a Gaussian kernel estimate over the standardized weights (unbiased std) with the
     bandwidth BANDWIDTH_FACTOR n^(-1/5) standard deviations: 0.34 at 2,304 weights, 0.20 at 36,864
-    and 0.09 at 2,359,296. So wide a kernel fills a part of the valley, and more of it in small
+    and 0.09 at 2,359,296. Such a wide kernel fills part of the valley, and more of it in small
     layers: an equal mixture of two Gaussians with kurtosis 1.8 has depth 0.64, of which 0.35 is
-    left at 2,304, 0.54 at 36,864 and 0.62 at 2,359,296 weights. Compare depths of layers of one
-    size only. Of 100 such mixtures with kurtosis 2.0, two modes are found in 99 at 2,304 and in all
-    at 36,864 weights; with 2.2 in 1 and 96, with 2.3 in none. Source of the rule: [inferred], from
-    draws of known distributions.
+    left at 2,304, 0.54 at 36,864 and 0.62 at 2,359,296 weights. Compare depths only between layers
+    of one size. Of 100 such mixtures with kurtosis 2.0, two modes are found in 99 at 2,304 weights
+    and in all at 36,864; with kurtosis 2.2 in 1 and 96, with 2.3 in none. Source of the rule:
+    [inferred], from draws of known distributions.
 
     Args:
         weights: float64 (n,), finite and not all equal.

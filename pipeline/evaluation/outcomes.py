@@ -18,7 +18,7 @@ def write_outcomes(path: Path, correct: np.ndarray) -> None:
     bit, and the number of images in the metadata. Ten thousand images take 1.4 kB.
 
     Args:
-        path: To be written.
+        path: File to be written.
         correct: bool (images,), in the order of the test split.
     """
     packed = np.packbits(correct)
@@ -32,7 +32,7 @@ def read_outcomes(path: Path) -> np.ndarray:
         bool (images,), in the order of the test split.
 
     Raises:
-        UserError: the file is missing, is no safetensors file, or holds other bits than those of
+        UserError: the file is missing, is not a safetensors file, or does not hold as many bits as
             the number of images it states.
     """
     with (

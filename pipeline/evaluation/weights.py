@@ -56,7 +56,7 @@ def layer_statistics(
 
     Args:
         model: On the CPU.
-        targets: Kurtosis target by layer name; a layer that has none is not in it.
+        targets: Kurtosis target by layer name, without layers that have none.
         reference: Network with the same topology whose weight distribution is compared.
 
     Raises:
@@ -100,7 +100,7 @@ def _sorted(weight: Tensor) -> Tensor:
 
 
 def near_zero_share(weight: Tensor) -> float:
-    """Share of weights within 10 % of zero: |w| < 0.1 mean|w|, the mean taken over the layer.
+    """Share of weights near zero: |w| < 0.1 mean|w|, where the mean is taken over the layer.
 
     Their signs are fragile: a small update flips them. It is 0.05 for a uniform distribution around
     0, 0.064 for a Gaussian one, and 0 where all weights sit in two modes. [inferred]
@@ -112,10 +112,10 @@ def near_zero_share(weight: Tensor) -> float:
 def binarization_error(weight: Tensor) -> float:
     """Share of the weights' energy that one bit loses: ||w - alpha sign(w)||^2 / ||w||^2.
 
-    alpha = mean|w| of each output filter: the minimizer of ||w - alpha sign(w)||^2 for that filter
-    (XNOR-Net, arXiv 1603.05279, equation 6), so that the error tells the shape of the distribution
-    and not how well a network's own scale fits. sign(0) = +1. The error is 0 for +-alpha, 1/4 for
-    a uniform distribution around 0, 1 - 2/pi for a Gaussian one.
+    alpha = mean|w| of each output filter, which minimizes ||w - alpha sign(w)||^2 for that filter
+    (XNOR-Net, arXiv 1603.05279, equation 6), so the error depends on the shape of the distribution
+    and not on how well a network's own scale fits. sign(0) = +1. The error is 0 for +-alpha, 1/4
+    for a uniform distribution around 0, and 1 - 2/pi for a Gaussian one.
 
     Args:
         weight: (filters, channels, height, width), not all zero.

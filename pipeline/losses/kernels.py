@@ -1,7 +1,7 @@
-"""What the losses compute with, in few passes over the weights.
+"""Building blocks of the losses that make few passes over the weights.
 
 In eager mode the plain formulas make about three times as many passes as needed, so the functions
-here bring their gradient in closed form and add up products by dot products. torch.compile needs
+here have their gradients in closed form and sum products by dot products. torch.compile needs
 neither, because it fuses the plain form with its neighbours. `_choose` decides between the two.
 """
 
@@ -17,7 +17,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 _DOT_ELEMENTS = 2**16
-"""Elements whose products one float32 dot product may add up without losing precision."""
+"""Number of elements whose products one float32 dot product can sum without losing precision."""
 _POSITION_MASK = (1 << 29) - 1
 
 
@@ -43,11 +43,11 @@ def mean_squared_difference(first: Tensor, second: Tensor) -> Tensor:
 
 
 def dot(first: Tensor, second: Tensor) -> Tensor:
-    """Sum of products of elements in the same place.
+    """Sum of the elementwise products of two tensors.
 
-    On a CPU by dot products of short pieces: (first * second).sum() writes all products to new
-    memory, which takes longer than all else; one dot product of millions of float32 elements is
-    wrong in the fourth digit.
+    On a CPU it is a sum of dot products of short pieces: (first * second).sum() would write all
+    products to new memory, which takes longer than everything else, and a single dot product of
+    millions of float32 elements is wrong in the fourth digit.
 
     Args:
         first: dense, any shape and memory format.
@@ -66,15 +66,17 @@ def dot(first: Tensor, second: Tensor) -> Tensor:
 def values_of_equal_rank(
     tensors: Sequence[Tensor], sorted_values: Sequence[Tensor]
 ) -> list[Tensor]:
-    """For each element of a tensor, the one of the same rank in a list of sorted values.
+    """Map each element of a tensor to the value of the same rank in a list of sorted values.
 
-    The smallest element gets the smallest value, and so on; equal elements share theirs out in some
-    order. On a CPU it takes a small part of the time of torch.sort: float32 tensors are sorted at
-    the same time, on as many threads as torch has; the bits do not depend on their number.
+    The smallest element gets the smallest value, and so on; equal elements get theirs in some
+    order. On a CPU this takes a small fraction of the time of torch.sort, because float32 tensors
+    are sorted in parallel, on as many threads as torch has. The bits do not depend on the number of
+    threads.
 
     Args:
         tensors: any shapes, less than 2^28 elements each.
-        sorted_values: for each tensor as many values, 1-d, ascending, same dtype and device.
+        sorted_values: for each tensor as many values as it has elements, 1-d, ascending, same dtype
+            and device.
 
     Returns:
         For each tensor one of the same shape, dtype and memory format, without gradient.
@@ -98,7 +100,7 @@ def _choose(plain: Callable[..., Tensor], closed_form: type[Function], *tensors:
 
 
 class _FourthMoment(Function):
-    """Gradient in closed form: a third of autograd's passes over the weights.
+    """K with its gradient in closed form, in a third of autograd's passes over the weights.
 
     With the central moments m2, m3, m4 and s^2 = m2 n / (n - 1):
     K = m4 / s^4, dK/dw = 4 / (n s^4) (c^3 - m3 - c m4 / m2), c = w - mean w.
@@ -134,7 +136,7 @@ def _with_moments(weight: Tensor) -> tuple[Tensor, ...]:
 
 
 class _MeanSquaredDifference(Function):
-    """F.mse_loss without gradient for the target, in half of its time."""
+    """F.mse_loss without gradient for the target, in half the time."""
 
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor) -> Tensor:
@@ -160,11 +162,12 @@ def _by_torch(tensor: Tensor, sorted_values: Tensor) -> Tensor:
 
 
 def _by_numpy(tensor: Tensor, sorted_values: Tensor, positions: np.ndarray) -> Tensor:
-    """By one vectorized sort of float64.
+    """Compute `values_of_equal_rank` of a float32 tensor by one vectorized sort of float64.
 
-    A float32 leaves the low 29 bits of a float64 empty. The element's position goes there: it never
-    changes the order of two different elements. numpy sorts float64 with SIMD instructions and
-    outside the interpreter's lock; neither it nor torch has as quick a sort that returns positions.
+    A float32 value leaves the low 29 bits of a float64 empty. The element's position goes there,
+    where it never changes the order of two different elements. numpy sorts float64 with SIMD
+    instructions and outside the interpreter's lock; neither numpy nor torch has an equally fast
+    sort that returns positions.
     """
     dimensions = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
     in_memory_order = tensor.permute(dimensions)

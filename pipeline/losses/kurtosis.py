@@ -12,17 +12,17 @@ from pipeline.losses.kernels import standardized_fourth_moment
 def kurtosis(weight: Tensor) -> Tensor:
     """Kurtosis of all elements of a tensor.
 
-    K(W) = mean(((W - mean W) / std W)^4) with the unbiased std; 1.8 for a uniform distribution, 3
-    for a Gaussian, 1 at least (for n elements ((n - 1) / n)^2, because of the unbiased std).
-    Source: METHOD [released]; SciPy's kurtosis(fisher=False) has the biased std and is n^2 /
-    (n - 1)^2 times as large.
+    K(W) = mean(((W - mean W) / std W)^4) with the unbiased std. It is 1.8 for a uniform
+    distribution, 3 for a Gaussian, and at least 1 (for n elements ((n - 1) / n)^2, because of the
+    unbiased std). Source: METHOD [released]; SciPy's kurtosis(fisher=False) uses the biased std and
+    is n^2 / (n - 1)^2 times as large.
 
     Args:
         weight: any shape, floating point. Differentiable once.
 
     Returns:
-        0-d tensor. NaN, with a NaN gradient, where the elements are equal up to rounding: nothing
-        has a kurtosis there.
+        0-d tensor. NaN, with a NaN gradient, where the elements are equal up to rounding and the
+        kurtosis is undefined.
     """
     return standardized_fourth_moment(weight)
 
@@ -38,9 +38,9 @@ def kurtosis_loss(
 
     Args:
         weights: weights of each layer, any shapes.
-        targets: target of each layer; a tensor that is on the weights' device already saves a copy
+        targets: target of each layer; a tensor that is already on the weights' device saves a copy
             in each step.
-        aggregate: how the layers are put together.
+        aggregate: how the terms of the layers are combined.
 
     Returns:
         0-d tensor. One layer without spread makes it NaN, whatever the aggregate.

@@ -1,9 +1,9 @@
 """Weight distribution mimicking (WDM): the student's weights are distributed as the teacher's.
 
-METHOD knows three readings of it; each loss is the sum over the layers (as the released code adds
-them) of a term of one layer's weights, student w_s and teacher w_t, given as lists in the same
-order. The teacher never changes, so what depends on it alone is computed once, by
-`prepare_teacher`; the form `quantile` also needs the student's ranks, by `pair_by_rank`.
+METHOD gives three readings of it. Each loss is a sum over the layers, as in the released code, of a
+term that depends on one layer's weights: w_s of the student and w_t of the teacher, which are given
+as lists in the same order. The teacher never changes, so `prepare_teacher` computes once what
+depends on it alone; the form `quantile` also needs the student's ranks, from `pair_by_rank`.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +18,11 @@ from pipeline.losses.kernels import mean_squared_difference, values_of_equal_ran
 
 Form = Literal["quantile", "softmax", "released"]
 TeacherParts = tuple[tuple[Tensor, ...], ...]
-"""What the term of each layer needs of the teacher."""
+"""The teacher's tensors that the term of each layer needs."""
 
 
 def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -> TeacherParts:
-    """What `mimicking_loss` needs of the teacher.
+    """Compute what `mimicking_loss` needs of the teacher.
 
     Args:
         weights: weights of each layer (filters, channels, height, width), on the student's device.
@@ -44,11 +44,12 @@ def prepare_teacher(weights: Sequence[Tensor], form: Form, temperature: float) -
 
 
 def pair_by_rank(student: Sequence[Tensor], teacher: TeacherParts) -> TeacherParts:
-    """What `mimicking_loss` needs of the teacher in the form `quantile`.
+    """Pair the student's weights with the teacher's by rank, for the form `quantile`.
 
-    Sorting is what this form costs. A step moves weights little, so their ranks may be kept for
-    some steps: until they are renewed the loss is that of another pairing of the same weights,
-    never below the one by rank, and its gradient draws each weight to where its last rank belongs.
+    The cost of this form is that of sorting. A step moves weights little, so their ranks may be
+    kept for some steps. Until they are renewed, the loss is that of another pairing of the same
+    weights, which is never below that of the pairing by rank, and its gradient draws each weight
+    towards the teacher's weight of its last rank.
 
     Args:
         student: latent weights of each layer.
@@ -68,8 +69,8 @@ def mimicking_loss(
 
     Args:
         student: latent weights of each layer (filters, channels, height, width).
-        teacher: from `prepare_teacher`, same form and temperature; for `quantile` then from
-            `pair_by_rank`.
+        teacher: from `prepare_teacher`, same form and temperature; for `quantile`, passed through
+            `pair_by_rank` as well.
         form: `quantile`, `softmax` or `released`; see `quantile_distance`, `softmax_divergence`,
             `released_term`.
         temperature: T of the form `softmax`.
@@ -106,8 +107,8 @@ def softmax_divergence(
 ) -> Tensor:
     """KL divergence of softmax(w_s / T) from softmax(w_t / T) over the input channels of one layer.
 
-    mean over all elements of p_t (log p_t - log p_s), times T^2, T = 6 by default. Source: METHOD
-    [released], where it is present but never called.
+    mean over all elements of p_t (log p_t - log p_s), times T^2, with T = 6 by default. Source:
+    METHOD [released], where it is present but never called.
 
     Args:
         student: weights (filters, channels, height, width).
@@ -124,9 +125,9 @@ def released_term(student: Tensor, exponential: Tensor, constant: Tensor) -> Ten
 
     Source: METHOD [released]; this is what the released trainer calls.
 
-    Warning: this is no distance. Raw weights are no log-probabilities, so it is linear in w_s,
-    unbounded below and negative as soon as the student's weights are the larger ones; its gradient
-    is the constant -exp(w_t) / n, which pushes every weight up. Kept for fidelity.
+    Warning: this is not a distance. Raw weights are not log-probabilities, so it is linear in w_s,
+    unbounded below, and negative as soon as the student's weights are the larger ones; its gradient
+    is the constant -exp(w_t) / n, which pushes every weight up. It is kept for fidelity.
 
     Args:
         student: weights of any shape.

@@ -1,4 +1,4 @@
-"""What a network is, as data."""
+"""The description of a network, as data."""
 
 from typing import Annotated, Literal
 
@@ -24,8 +24,8 @@ def _known(network: str) -> str:
 class Architecture(Section):
     """All that is needed to build a network.
 
-    Two that differ in `binarization` or `activation` alone are twins: they have the same module
-    names and the same state_dict. So are two ResNet-20 that differ in `block`.
+    Two architectures that differ only in `binarization` or `activation` are twins: they have the
+    same module names and the same state_dict. So are two ResNet-20 that differ in `block`.
     """
 
     network: Annotated[str, AfterValidator(_known)]
@@ -35,11 +35,11 @@ class Architecture(Section):
     image_size: Pixels
     """Height and width in pixels."""
     block: Literal["bireal", "plain", "react"]
-    """What a network allows is in `pipeline.models.registry`."""
+    """`pipeline.models.registry` lists what each network allows."""
     activation: Literal["relu", "hardtanh"]
     """Nonlinearity; the blocks `react` and torchvision's networks have their own."""
     downsample: Literal["real", "binary"]
-    """Read by resnet18 alone."""
+    """Only resnet18 reads it."""
     binarization: Binarization | None
     """None: full precision."""
 
@@ -53,12 +53,12 @@ def design(
     channels: int,
     image_size: int,
 ) -> Architecture:
-    """The architecture of a network for some images.
+    """Describe a network for images of one kind.
 
     Args:
         network: one of `pipeline.names.NETWORKS`.
         form: blocks and nonlinearity, of binary and of full-precision networks.
-        binarization: None for full precision.
+        binarization: how the network quantizes; None for full precision.
         classes: number of logits.
         channels: channels of the images.
         image_size: height and width in pixels.

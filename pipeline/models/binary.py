@@ -1,14 +1,14 @@
-"""Binary convolutions: the sign, the gradient that stands in for its own, the weight scale.
+"""Binary convolutions: the sign, the gradient that replaces its own, and the weight scale.
 
 The real weights that training updates are the latent weights; `BinaryConv2d` keeps them as its
-`weight`, so a binary network has the state_dict of its full-precision twin. What it convolves with
-is their quantized form, computed anew in each forward pass.
+`weight`, so a binary network has the state_dict of its full-precision twin. It convolves with their
+quantized form, which each forward pass computes anew.
 
-The forward methods below return no tensor that they changed in place: torch 2.11 compiles those to
-a gradient of zero, without a word.
+The forward methods below never return a tensor that they changed in place: torch 2.11 silently
+compiles such methods to a gradient of zero.
 
-To add a sign gradient: a module that maps a tensor to its sign, an entry in `SIGNS`, and its name
-in `pipeline.params.Binarization`.
+To add a sign gradient, add a module that maps a tensor to its sign, an entry in `SIGNS`, and its
+name in `pipeline.params.Binarization`.
 """
 
 import math
@@ -26,10 +26,10 @@ _FILTER = (1, 2, 3)
 
 
 def sign(x: Tensor) -> Tensor:
-    """+1 where x >= 0, else -1, in the shape and dtype of x. Zero is +1, also -0.0.
+    """+1 where x >= 0, else -1, in the shape and dtype of x. Both 0.0 and -0.0 give +1.
 
-    torch.sign maps 0 to 0, a third value that no 1-bit format holds. This is the only place of the
-    convention; no gradient passes through it.
+    torch.sign maps 0 to 0, a third value that no 1-bit format holds. This is the only place that
+    sets the convention. No gradient passes through this function.
     """
     return torch.sign(torch.sign(x).add_(0.5))
 
@@ -43,8 +43,8 @@ class _EdeSign(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         x, t, k = ctx.saved_tensors
-        # 1 - tanh^2(z) = 4 s (1 - s) with s = sigmoid(2 z), and sigmoid takes a fourth of the time;
-        # sigmoid_backward(g, s) is g s (1 - s), in one pass.
+        # 1 - tanh^2(z) = 4 s (1 - s) with s = sigmoid(2 z), and sigmoid takes a quarter of the
+        # time; sigmoid_backward(g, s) is g s (1 - s), in one pass.
         sigmoid = (2 * t * x).sigmoid_()
         return torch.ops.aten.sigmoid_backward(gradient, sigmoid).mul_(4 * k * t), None, None
 
@@ -52,9 +52,9 @@ class _EdeSign(Function):
 class EdeSign(nn.Module):
     """Sign with the error decay estimator: backward k t (1 - tanh^2(t x)).
 
-    Source: IR-Net (arXiv 1909.10788), its released code; METHOD [released] has no more than the
-    schedule of t and k. Both are 0-d tensors that `set_ede` writes each epoch, so that a compiled
-    network is not compiled again. Until then t = k = 1.
+    Source: IR-Net (arXiv 1909.10788), its released code; METHOD [released] has only the schedule of
+    t and k. Both are 0-d tensors that `set_ede` writes each epoch, so that a compiled network is
+    not compiled again. Until then t = k = 1.
     """
 
     t: Tensor
@@ -146,7 +146,7 @@ class _PolynomialSign(Function):
 class PolynomialSign(nn.Module):
     """Sign with the piecewise polynomial gradient: backward 2 - 2|x| where |x| < 1, else 0.
 
-    Source: Bi-Real Net (arXiv 1808.00278), where it serves activations.
+    Source: Bi-Real Net (arXiv 1808.00278), which uses it for activations.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ SIGNS: dict[str, Callable[[], tuple[nn.Module, nn.Module]]] = {
     "clipped": lambda: (ClippedSign(),) * 2,
     "polynomial": lambda: (PolynomialSign(),) * 2,
 }
-"""The sign of the activations and that of the weights; one module where their gradient is one."""
+"""The sign of the activations and that of the weights: one module where they share a gradient."""
 
 
 def ede_schedule(epoch: int, epochs: int, t_min: float, t_max: float) -> tuple[float, float]:
@@ -183,7 +183,7 @@ def ede_schedule(epoch: int, epochs: int, t_min: float, t_max: float) -> tuple[f
 
 
 def set_ede(model: nn.Module, t: float, k: float) -> None:
-    """Write t and k into every sign of a model whose gradient has them."""
+    """Write t and k into every sign of a model whose gradient depends on them."""
     for module in model.modules():
         if isinstance(module, EdeSign):
             module.t.fill_(t)
@@ -196,7 +196,7 @@ def set_ede(model: nn.Module, t: float, k: float) -> None:
 class _Standardize(Function):
     """(w - mean w) / std w per filter with the unbiased std; 0 for a filter without spread.
 
-    Backward, with w_hat the result: (g - mean g - w_hat sum(g w_hat) / (n - 1)) / std w.
+    Backward, where w_hat is the result: (g - mean g - w_hat sum(g w_hat) / (n - 1)) / std w.
     """
 
     @staticmethod
@@ -253,9 +253,9 @@ class _MeanAbsoluteWeight(Function):
 def mean_absolute_weight(weight: Tensor) -> Tensor:
     """Quantized weights in ReActNet's form: alpha sign(w), alpha = mean|w| of each filter.
 
-    Backward 1 where |w| <= 1, else 0: as in ReActNet's released code, neither does a gradient pass
-    through alpha nor is the gradient multiplied by it. Source: ReActNet (arXiv 2003.03488); the
-    scale is XNOR-Net's (arXiv 1603.05279).
+    Backward 1 where |w| <= 1, else 0: as in ReActNet's released code, no gradient passes through
+    alpha, and the gradient is not multiplied by it. Source: ReActNet (arXiv 2003.03488); the scale
+    is XNOR-Net's (arXiv 1603.05279).
 
     Args:
         weight: latent weights (filters, channels, height, width).
@@ -272,15 +272,15 @@ def _mean_absolute(weight: Tensor) -> Tensor:
 
 
 class BinaryConv2d(nn.Conv2d):
-    """Convolution with the weights, the input, or both quantized to one bit; never a bias.
+    """Convolution without bias whose weights, input, or both are quantized to one bit.
 
     `Binarization.weight_scale` chooses the form of the weights as a whole:
     - `power_of_two`: IR-Net's, `power_of_two_weight`, with `sign_gradient` for the weights as for
       the activations;
-    - `mean_absolute`: ReActNet's, `mean_absolute_weight`, which brings its own gradient;
-      `sign_gradient` is that of the activations alone.
+    - `mean_absolute`: ReActNet's, `mean_absolute_weight`, which has its own gradient;
+      `sign_gradient` is then that of the activations alone.
 
-    The input's sign has no scale. Zero padding is padded after the sign, so it stays 0.
+    The input's sign has no scale. The input is padded after the sign, so the padding stays 0.
     """
 
     def __init__(
@@ -308,7 +308,7 @@ class BinaryConv2d(nn.Conv2d):
         return mean_absolute_weight(self.weight)
 
     def quantized_input(self, x: Tensor) -> Tensor:
-        """What the convolution sees of its input (batch, channels, height, width)."""
+        """The input as the convolution sees it, (batch, channels, height, width)."""
         return self.sign(x) if self.binarization.activations else x
 
     def forward(self, input: Tensor) -> Tensor:
@@ -329,7 +329,7 @@ def convolution(
     Args:
         in_channels: channels of the input.
         out_channels: filters.
-        kernel_size: odd, height and width.
+        kernel_size: height and width, odd.
         stride: step of the filter in pixels.
         binarization: how it is quantized; None for a real one.
     """

@@ -1,4 +1,4 @@
-"""Which layers of a network a loss or a statistic is about, and how they are initialized.
+"""The layers of a network that a loss or a statistic covers, and how they are initialized.
 
 Every network here registers its first convolution first and its modules in forward order, and names
 the convolutions of its skips `downsample`.
@@ -49,7 +49,7 @@ def initialize(model: nn.Module) -> None:
     """Draw the weights of convolutions and classifier from N(0, 2 / fan_in) (He initialization).
 
     In place, in module order, from torch's global generator. Source: IR-Net's released ResNet-20.
-    VGG-Small has a rule of its own; the ImageNet networks take this one, where Bi-Real Net draws
+    VGG-Small has a rule of its own. The ImageNet networks use this one, whereas Bi-Real Net draws
     tiny positive weights and ReActNet starts step one from torch's default. Biases and batch norms
     keep torch's defaults.
     """

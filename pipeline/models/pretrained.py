@@ -1,4 +1,4 @@
-"""Weights of torchvision's networks: those it publishes, or a file."""
+"""Pretrained weights of torchvision's networks: those that it publishes, or those of a file."""
 
 import socket
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from pipeline.models.saved import State, load_state
 from pipeline.params import resolve
 
 PREFIX = "torchvision_"
-"""What the names of these networks begin with."""
+"""Prefix of the names of these networks."""
 TIMEOUT_SECONDS = 30
 
 
@@ -24,16 +24,17 @@ def load_pretrained(model: nn.Module, network: str, weights: str) -> dict[str, s
     Args:
         model: torchvision's ResNet-18 or ResNet-34.
         network: its name, `torchvision_resnet18` or `torchvision_resnet34`.
-        weights: `download`: those that torchvision publishes, trained on ImageNet, which torch
-            keeps in its own cache ($TORCH_HOME). Else a file with a state_dict: .safetensors, or
-            of torch.save, read without running what it holds. Environment variables are expanded.
+        weights: `download` for those that torchvision publishes, trained on ImageNet, which torch
+            keeps in its own cache ($TORCH_HOME). Otherwise a file with a state_dict, either
+            .safetensors or from torch.save, which is read without running any code in it.
+            Environment variables are expanded.
 
     Returns:
-        Provenance: what `weights` is, and the SHA-256 of the file that was read.
+        Provenance: `weights` as given, and the SHA-256 of the file that was read.
 
     Raises:
-        UserError: the download fails; a variable is not set; the file is missing or damaged; the
-            weights are of another architecture or number of classes, or no finite numbers.
+        UserError: the download fails; a variable is not set; the file is missing or damaged; or the
+            weights are of another architecture or number of classes, or are not all finite.
     """
     if weights == "download":
         path, source, state = _download(network.removeprefix(PREFIX))
@@ -56,17 +57,17 @@ def load_pretrained(model: nn.Module, network: str, weights: str) -> dict[str, s
 
 
 def _download(name: str) -> tuple[Path, str, State]:
-    """File in torch's cache, address and content of torchvision's weights.
+    """Download torchvision's weights: their file in torch's cache, their address and their content.
 
-    They are written to the cache under another name, and renamed when whole and checked.
+    They are written to the cache under another name, and renamed once complete and checked.
     """
-    # Imported here: torchvision takes seconds, which a file need not wait for.
+    # Imported here: torchvision takes seconds to import, and a file does not need it.
     from torchvision.models import get_model_weights  # noqa: PLC0415
 
     entry = get_model_weights(name).DEFAULT
     cached = Path(torch.hub.get_dir(), "checkpoints", entry.url.rpartition("/")[2])
     beginning = cached.stem.rpartition("-")[2]  # of the file's SHA-256
-    if cached.is_file() and not sha256(cached).startswith(beginning):  # torch does not look again
+    if cached.is_file() and not sha256(cached).startswith(beginning):  # torch does not check again
         raise UserError(f"pretrained.weights is 'download': {cached} is damaged; remove it")
     try:
         with _timeout():
@@ -98,7 +99,7 @@ def _read(path: Path) -> State:
         return read_tensors(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # an unpickler can stumble over anything
+    except Exception:  # an unpickler can raise anything
         raise UserError(
             f"pretrained.weights: {path}: is damaged, or holds more than the tensors that "
             "torch.load reads with weights_only=True"

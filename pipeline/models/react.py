@@ -1,4 +1,4 @@
-"""ReActNet's pieces: shifts and slopes that each channel learns. They stay real."""
+"""ReActNet's building blocks: shifts and slopes that each channel learns and that stay real."""
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ class ChannelShift(nn.Module):
         self.shift = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shift (batch, channels, height, width); the dtype of x is kept, also under autocast."""
+        """Shift (batch, channels, height, width); the dtype of x is kept, even under autocast."""
         return (x + _per_channel(self.shift)).to(x.dtype)
 
 
@@ -24,7 +24,7 @@ class RPReLU(nn.Module):
     """PReLU(x - gamma) + zeta with a learned gamma, slope and zeta for each channel.
 
     Before training gamma and zeta are 0 and the slope is 0.25. Source: ReActNet (arXiv 2003.03488);
-    its released code adds what gamma subtracts; METHOD [field].
+    its released code adds a bias where gamma is subtracted here; METHOD [field].
     """
 
     def __init__(self, channels: int) -> None:
@@ -34,7 +34,7 @@ class RPReLU(nn.Module):
         self.zeta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, channels, height, width); the dtype of x is kept, also under autocast."""
+        """Map (batch, channels, height, width); the dtype of x is kept, even under autocast."""
         bent = self.prelu(x - _per_channel(self.gamma))
         return (bent + _per_channel(self.zeta)).to(x.dtype)
 

@@ -1,7 +1,7 @@
 """The table of networks.
 
-To add a network: its file, its name and label in `pipeline.names`, an entry in `CONSTRUCTORS` and,
-if it does not take every kind of block, one in `BLOCKS`.
+To add a network, add its file, its name and label in `pipeline.names`, an entry in `CONSTRUCTORS`
+and, if it does not take every kind of block, one in `BLOCKS`.
 """
 
 from collections.abc import Callable
@@ -39,12 +39,12 @@ that one params file serves all three; torchvision's networks ignore it and allo
 
 
 def build(architecture: Architecture) -> nn.Module:
-    """A network with random weights from torch's global generator, in training mode.
+    """Build a network in training mode, with random weights from torch's global generator.
 
     It maps images (batch, channels, image_size, image_size), float32, to logits (batch, classes).
 
     Raises:
-        UserError: the network has no such blocks, no binary form, or cannot take such images.
+        UserError: the network has no such blocks or no binary form, or cannot take such images.
     """
     blocks = BLOCKS.get(architecture.network, (architecture.block,))
     if architecture.block not in blocks:

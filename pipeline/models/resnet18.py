@@ -51,10 +51,10 @@ class ResNet18(nn.Module):
     """First convolution, four stages of two blocks, average pool, BN, linear.
 
     Source: METHOD [field], after IR-Net's released ResNet-18: a 3x3 first convolution, no pooling
-    and no activation behind it, skips around pairs of convolutions. First convolution, batch norms
-    and classifier are real. 555.4 million multiply-accumulates for one 32x32 image.
+    and no activation after it, and skips around pairs of convolutions. First convolution, batch
+    norms and classifier are real. One 32x32 image takes 555.4 million multiply-accumulates.
 
-    `binarization` quantizes the 3x3 convolutions but the first. The 1x1 convolutions of the skips
+    `binarization` quantizes all 3x3 convolutions but the first. The 1x1 convolutions of the skips
     stay real (`downsample: real`, IR-Net) or are quantized too (`binary`, RBNN).
     """
 

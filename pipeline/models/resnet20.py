@@ -63,7 +63,7 @@ class ResNet20(nn.Module):
     """First convolution, three stages of three blocks, average pool, BN, linear.
 
     Source: METHOD [field], after IR-Net's released ResNet-20. First convolution, batch norms and
-    classifier are real. 269,850 parameters for ten classes of colour images.
+    classifier are real. For ten classes of colour images it has 269,850 parameters.
     """
 
     def __init__(self, architecture: Architecture) -> None:

@@ -17,17 +17,17 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
 class Block(nn.Module):
-    """Two convolutions, each with a skip around it; where the width grows the first has a 1x1.
+    """Two convolutions with a skip around each; where the width grows, the first skip has a 1x1.
 
     bireal: activation, conv, BN, + skip; twice. The skips form a path that nothing clips. Where the
-    convolution binarizes its input, its sign leaves nothing of a hardtanh but the gradient, which
-    is 0 beyond |x| = 1. Source: Bi-Real Net (arXiv 1808.00278); METHOD [field].
+    convolution binarizes its input, a hardtanh before it changes only the gradient, which is 0
+    beyond |x| = 1. Source: Bi-Real Net (arXiv 1808.00278); METHOD [field].
 
     react: shift, conv, BN, + skip, RPReLU; twice. Source: ReActNet (arXiv 2003.03488), its released
     ResNet-18; METHOD [field].
 
-    `downsample` is the 1x1 convolution with its BN, behind an average pool of 2; it stays real.
-    The modules that torchvision's blocks have as well come first and have the same names.
+    `downsample` is the 1x1 convolution with its BN, after an average pool of 2; it stays real. The
+    modules that torchvision's blocks also have come first and have the same names.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Block(nn.Module):
         self.after2 = RPReLU(width) if react else nn.Identity()
 
     def skip(self, x: Tensor) -> Tensor:
-        """The input; of half its height and width, rounded up, where the width grows."""
+        """The input; where the width grows, projected to half the height and width, rounded up."""
         if self.downsample is None:
             return x
         return self.downsample(F.avg_pool2d(x, 2, ceil_mode=True))
@@ -72,14 +72,14 @@ class ImageNetResNet(nn.Module):
 
     Source: METHOD [field], after Bi-Real Net and ReActNet, whose one-convolution blocks, (4, 4, 4,
     4) or (6, 8, 12, 6), are the halves of the blocks here. First convolution, the 1x1 convolutions
-    of the skips, batch norms and classifier are real; no activation is behind the first
-    convolution. Names and shapes are those of torchvision's ResNets, `fc` for the classifier
-    included; what ReAct adds has names of its own. With the form bireal, 1,000 classes and colour
-    images of 224 pixels: 11,689,512 parameters and 1,814 million multiply-accumulates (18),
-    21,797,672 and 3,664 million (34).
+    of the skips, batch norms and classifier are real; no activation follows the first convolution.
+    Names and shapes are those of torchvision's ResNets, including `fc` for the classifier; what
+    ReAct adds has names of its own. With the blocks bireal, 1,000 classes and colour images of 224
+    pixels, depth 18 has 11,689,512 parameters and 1,814 million multiply-accumulates, and depth 34
+    has 21,797,672 and 3,664 million.
 
     Args:
-        depth: convolutions outside the skips, and the classifier.
+        depth: number of layers: the convolutions outside the skips, and the classifier.
         architecture: its `binarization` quantizes the 3x3 convolutions.
     """
 

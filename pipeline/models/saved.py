@@ -1,4 +1,4 @@
-"""A trained network on disk: what it is (JSON) and its weights (safetensors), best and last."""
+"""A trained network on disk: its description (JSON), its best and last weights (safetensors)."""
 
 import json
 from pathlib import Path
@@ -31,31 +31,31 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Description(Section):
-    """What a trained network is and the run that made it."""
+    """Description of a trained network and of the run that made it."""
 
     architecture: Architecture
     row: str
     """One of `pipeline.names.ROWS`."""
     seed: Seed
     losses: tuple[str, ...]
-    """Names out of `pipeline.names.LOSSES`."""
+    """Names from `pipeline.names.LOSSES`."""
     teacher: str | None
     """Folder name of the teacher's cell."""
     best_epoch: NonNegativeInt
     """1-based; chosen on the validation split."""
     validation_top1: UnitShare
-    """Share of the validation images, in the best epoch."""
+    """Top-1 in the best epoch, as a share of the validation images."""
     debug: bool
-    """Trained with a debug switch on: no result."""
+    """Whether a debug switch was on in training, which makes it no result."""
     params: dict[str, dict[str, Any]]
     step: Literal["single", "one", "two"] = "single"
-    """In the first of two steps the weights are real; the second goes on from there."""
+    """In the first of two steps the weights are real; the second continues from there."""
     start: FileName | None = None
     """Folder name of the cell that step two started from."""
     distiller: str | None = None
     """Folder name of the cell whose logits are distilled, if that is not the teacher."""
     pretrained: bool = False
-    """Not trained here: its weights were read."""
+    """Whether its weights were read instead of trained here."""
 
     @model_validator(mode="after")
     def _is_known(self) -> Self:
@@ -75,14 +75,14 @@ class Description(Section):
 
 
 class Checksums(Section):
-    """SHA-256 of the files of weights."""
+    """SHA-256 of the weight files."""
 
     best: Sha256
     last: Sha256
 
 
 class SavedDescription(Description):
-    """model.json."""
+    """The content of model.json."""
 
     weights: Checksums
 
@@ -108,7 +108,7 @@ def load_description(folder: Path) -> SavedDescription:
     if isinstance(content, dict) and "weights" not in content:
         raise UserError(f"{path}: weights is missing, their checksums; train the network again")
     try:
-        return SavedDescription.model_validate_json(json.dumps(content))  # whose lists are tuples
+        return SavedDescription.model_validate_json(json.dumps(content))  # takes lists as tuples
     except ValidationError as error:
         first = error.errors()[0]
         key = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
@@ -121,7 +121,7 @@ def load_trained(
     """Build the network of `folder` on the CPU, in evaluation mode, with its weights.
 
     Raises:
-        UserError: a file is missing or damaged, the weights differ from their checksum or belong
+        UserError: a file is missing or damaged, or the weights differ from their checksum or belong
             to another architecture.
     """
     description = load_description(folder)
@@ -147,7 +147,7 @@ def load_state(model: nn.Module, state: State, source: str) -> None:
 def check_state(model: nn.Module, state: State, source: str) -> None:
     """Make sure that `state`, which came from `source`, is a state_dict of `model`.
 
-    Floating-point numbers may be of another precision.
+    Floating-point numbers may differ in precision.
 
     Raises:
         UserError: names, shapes or types are not those of `model`, or a number is not finite; the

@@ -1,4 +1,4 @@
-"""torchvision's own ResNet-18 and ResNet-34, in full precision: teachers, mostly pretrained."""
+"""torchvision's own ResNet-18 and ResNet-34 in full precision, mostly as pretrained teachers."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ CHANNELS = 3
 
 
 def torchvision_resnet(depth: Literal[18, 34], architecture: Architecture) -> nn.Module:
-    """The network of torchvision (arXiv 1512.03385), with random weights drawn as it does.
+    """Build torchvision's network (arXiv 1512.03385) with random weights as torchvision draws them.
 
     Names of convolutions, batch norms and classifier are those of `ImageNetResNet`, so that layers
     pair with a student's. Its blocks have one skip around two convolutions, and ReLUs.
@@ -21,7 +21,7 @@ def torchvision_resnet(depth: Literal[18, 34], architecture: Architecture) -> nn
         architecture: has 3 channels and no `binarization`.
 
     Raises:
-        UserError: the images have no three channels, or a binary network is asked for.
+        UserError: the images do not have three channels, or a binary network is asked for.
     """
     if architecture.binarization is not None:
         raise UserError(
@@ -32,7 +32,7 @@ def torchvision_resnet(depth: Literal[18, 34], architecture: Architecture) -> nn
             f"network: torchvision_resnet{depth} needs images of {CHANNELS} channels, found "
             f"{architecture.channels}"
         )
-    # Imported here: torchvision takes seconds, which the other networks need not wait for.
+    # Imported here: torchvision takes seconds to import, and the other networks do not need it.
     from torchvision.models import get_model  # noqa: PLC0415
 
     return get_model(f"resnet{depth}", num_classes=architecture.classes)

@@ -9,11 +9,11 @@ from pipeline.models.binary import convolution
 from pipeline.models.layers import nonlinearity
 
 SMALLEST_IMAGE = 8
-"""Pixels; three poolings leave one of them."""
+"""Height and width in pixels, which three poolings reduce to one."""
 
 
 class VggSmall(nn.Module):
-    """Six 3x3 convolutions 128-128-256-256-512-512, a 2x2 pool behind every second, linear.
+    """Six 3x3 convolutions 128-128-256-256-512-512, a 2x2 pool after every second, linear.
 
     Order: convolution, pool, BN, activation. Source: METHOD [field], after IR-Net's released
     VGG-Small. First convolution, batch norms and classifier are real. The classifier sees
@@ -60,8 +60,8 @@ class VggSmall(nn.Module):
 def _initialize(model: nn.Module) -> None:
     """Draw weights from N(0, 2 / (k^2 filters)), those of the classifier from N(0, 0.01^2).
 
-    Source: METHOD [field], IR-Net's released VGG-Small. With He initialization the 8,192 features
-    of the classifier start at a loss of 37 instead of about 2.3.
+    Source: METHOD [field], IR-Net's released VGG-Small. With He initialization, the 8,192 features
+    of the classifier give an initial loss of 37 instead of about 2.3.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

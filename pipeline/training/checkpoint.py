@@ -1,11 +1,12 @@
 """Checkpoints of an unfinished training, in a scratch area that DVC does not wipe.
 
 `.scratch/<run>/<fingerprint>/epoch-0007.safetensors` holds the tensors and, in its header, the
-rest as JSON; `.sha256` beside it is written last and makes it count. The fingerprint covers
-parameters, code and inputs, so that a changed run starts fresh. No pickle is read or written.
+rest as JSON. The `.sha256` file beside it is written last, and a checkpoint without one does not
+count. The fingerprint covers parameters, code and inputs, so that a changed run starts fresh. No
+pickle is read or written.
 
-DVC's queued experiments run in folders of their own, but share the scratch area of the repository:
-each fingerprint has its lock there, and each folder one for the run it would write.
+DVC's queued experiments run in folders of their own, but share the scratch area of the repository.
+Each fingerprint therefore has a lock there, and each folder has one for the run it would write.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ from pipeline.errors import UserError, one_line
 from pipeline.programs import program
 
 CHECKPOINTS_KEPT = 2
-"""The newest checkpoint and the one to fall back on."""
+"""How many checkpoints are kept: the newest, and one to fall back on."""
 ABANDONED_KEPT = 3
 """How many abandoned configurations of a run keep their checkpoints."""
 
@@ -42,7 +43,7 @@ def fingerprint(**inputs: Any) -> str:
 
 
 class Scratch:
-    """The checkpoints of one run. Use as a context: it holds the run's locks.
+    """The checkpoints of one run. Use it as a context manager, which holds the run's locks.
 
     Args:
         run: Name of the training, such as `digits/resnet20-complete-1`.
@@ -85,7 +86,7 @@ class Scratch:
             lock.release()
 
     def save(self, epoch: int, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
-        """Save the end of 1-based `epoch`; older checkpoints but one are removed after it."""
+        """Save the state after 1-based `epoch`, then remove all older checkpoints but one."""
         content = save(
             {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
             {"state": json.dumps(state)},
@@ -94,14 +95,14 @@ class Scratch:
         write_bytes(path, content)
         write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest())
         for old in self._saved()[:-CHECKPOINTS_KEPT]:
-            with contextlib.suppress(OSError):  # a folder, say, which no training made
+            with contextlib.suppress(OSError):  # such as a folder, which no training made
                 old.with_suffix(".sha256").unlink()
                 old.unlink()
 
     def intact(self) -> Iterator[tuple[Path, bytes]]:
-        """The checkpoints that match their checksums, the newest first, for `read_checkpoint`.
+        """Yield path and content of each checkpoint that matches its checksum, the newest first.
 
-        A damaged one is named on stderr.
+        The content is for `read_checkpoint`. A damaged checkpoint is named on stderr.
         """
         for path in reversed(self._saved()):
             content = _read_intact(path)
@@ -113,21 +114,21 @@ class Scratch:
     def clear(self) -> None:
         """Remove the checkpoints, and those of the run's other fingerprints that are not in use.
 
-        A queued experiment leaves the others: they may have been stopped, to go on later.
+        A queued experiment leaves the others, which may have been stopped and may go on later.
         """
         self._remove([self._folder, *self._others()])
         with contextlib.suppress(OSError):  # others are left
             self._run.rmdir()
 
     def _others(self) -> list[Path]:
-        """Folders of the run's other fingerprints, the latest first; an experiment leaves them."""
+        """Folders of the run's other fingerprints, latest first; none in a queued experiment."""
         if self._root.resolve() != Path.cwd():
             return []
         folders = {path.with_suffix("") for path in self._run.iterdir()} - {self._folder}
         return sorted(folders, key=_modified, reverse=True)
 
     def _remove(self, folders: Iterable[Path]) -> None:
-        """Remove the folders that nobody uses."""
+        """Remove those of `folders` that no process uses."""
         for folder in folders:
             lock = self._lock if folder == self._folder else filelock.FileLock(_lock_of(folder))
             with contextlib.suppress(filelock.Timeout), lock.acquire(timeout=0):
@@ -135,7 +136,7 @@ class Scratch:
                 _lock_of(folder).unlink(missing_ok=True)
 
     def _saved(self) -> list[Path]:
-        """Oldest first; what is named otherwise is none of ours."""
+        """The saved checkpoints, oldest first; files with other names are not ours."""
         by_epoch = {
             int(match[1]): mark.with_suffix(".safetensors")
             for mark in self._folder.glob("epoch-*.sha256")
@@ -145,7 +146,7 @@ class Scratch:
 
 
 def _read_intact(path: Path) -> bytes | None:
-    """What the file holds; None if it differs from its checksum or either is no file."""
+    """The content of a file; None if it differs from its checksum or either cannot be read."""
     mark = path.with_suffix(".sha256")
     with contextlib.suppress(OSError):
         if path.is_file() and mark.is_file():
@@ -156,10 +157,10 @@ def _read_intact(path: Path) -> bytes | None:
 
 
 def read_checkpoint(content: bytes, source: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors, on the CPU, and state of what `Scratch.intact` found.
+    """Read tensors, onto the CPU, and state from content that `Scratch.intact` yields.
 
     Raises:
-        UserError: it is not what `Scratch.save` writes; `source` is what it is called.
+        UserError: it is not what `Scratch.save` writes; the message calls it `source`.
     """
     try:
         tensors = load(content)
@@ -173,7 +174,7 @@ def read_checkpoint(content: bytes, source: str) -> tuple[dict[str, torch.Tensor
 
 
 def _modified(folder: Path) -> float:
-    """Last modification of the folder, or of its lock if the folder is gone; 0 if both are."""
+    """Last modification of the folder, or of its lock if the folder is gone; 0 if both are gone."""
     for path in (folder, _lock_of(folder)):
         with contextlib.suppress(FileNotFoundError):
             return path.stat().st_mtime

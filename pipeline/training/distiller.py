@@ -7,10 +7,10 @@ from pipeline.device import Execution
 
 
 class Distiller:
-    """Logits of a trained network.
+    """A trained network that gives logits to distil.
 
     Args:
-        network: on the device; frozen here.
+        network: network on the device; it is frozen here.
         execution: device and number formats.
     """
 

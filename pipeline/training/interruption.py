@@ -1,11 +1,11 @@
-"""SIGINT and SIGTERM end a training between two steps, with an exit code DVC takes as failure."""
+"""SIGINT and SIGTERM end a training between two steps; DVC takes the exit code as a failure."""
 
 import contextlib
 import signal
 from collections.abc import Iterator
 
 EXIT_CODE = 75
-"""EX_TEMPFAIL: a partial model is never recorded as done, and running again goes on."""
+"""EX_TEMPFAIL: a partial model is never recorded as done, and running again resumes it."""
 
 
 class Interruption:
@@ -16,7 +16,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
-        """Note SIGINT and SIGTERM inside the block instead of dying of them."""
+        """Note SIGINT and SIGTERM inside the block instead of dying from them."""
         previous = {
             number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
         }

@@ -1,4 +1,4 @@
-"""What a row of the table minimizes: a weighted sum of losses, layers paired once."""
+"""The objective of a row of the table: a weighted sum of losses, whose layers are paired once."""
 
 from collections.abc import Sequence
 
@@ -22,14 +22,14 @@ class Objective:
     Source: released code; the weights are `params.<loss>.weight`.
 
     Args:
-        losses: names out of `LOSSES`.
+        losses: names from `LOSSES`.
         params: Weights and settings of the losses.
         model: The network in training, on its device; its parameters are read at each call.
         mimicked: Trained network on the same device whose weights `mimicking` needs, with the
             topology of `model`.
 
     Raises:
-        UserError: there is nothing to mimic, its layers do not pair, or no loss looks at the
+        UserError: there is no network to mimic or its layers do not pair, or no loss depends on the
             logits.
     """
 
@@ -65,7 +65,7 @@ class Objective:
             )
 
     def compile(self) -> None:
-        """Let torch.compile fuse the losses of the weights, all layers together."""
+        """Let torch.compile fuse the losses that depend on the weights alone, over all layers."""
         self._of_weights = torch.compile(self._terms_of_weights, dynamic=False)
 
     def active(self, epoch: int) -> tuple[str, ...]:
@@ -81,18 +81,19 @@ class Objective:
         relative_size: float,
         epoch: int,
     ) -> dict[str, torch.Tensor]:
-        """Losses of `active` in 0-based `epoch`, without their weights.
+        """Compute the losses that are active in 0-based `epoch`, unweighted.
 
         Args:
             logits: float32 (B, classes) of this process's images.
             labels: int64 (B,).
             distiller_logits: float32 (B, classes); needed by `distillation`.
-            relative_size: images of this process over the mean of all processes; the losses of the
-                images are times this, so that their mean over processes is that over the images.
+            relative_size: images of this process divided by their mean over all processes. Losses
+                of images are multiplied by it, so that their mean over processes is the mean over
+                images.
             epoch: 0-based epoch of the training.
 
         Returns:
-            0-d tensors.
+            0-d tensors, by the name of the loss.
 
         Raises:
             UserError: `distillation` takes part, but there are no `distiller_logits`.
@@ -114,7 +115,7 @@ class Objective:
     def _terms_of_weights(
         self, kurtosis: bool, paired: TeacherParts | None
     ) -> dict[str, torch.Tensor]:
-        """The losses that look at the weights alone; a compiler makes few passes of them."""
+        """The losses that depend on the weights alone, which a compiler fuses into few passes."""
         terms = {}
         if kurtosis:
             terms["kurtosis"] = kurtosis_loss(
@@ -130,9 +131,9 @@ class Objective:
         return terms
 
     def _paired(self, epoch: int) -> TeacherParts:
-        """What the teacher contributes to WDM; the ranks are renewed every so many calls.
+        """The teacher's part of WDM; the ranks are renewed every `sort_every` calls.
 
-        Also in the first of each epoch, so that a resumed training knows them.
+        The first call of each epoch renews them too, so that a resumed training has the same ranks.
         """
         if self._params.mimicking.form != "quantile":
             return self._mimicked

@@ -9,15 +9,15 @@ from pipeline.params import Phase
 
 
 def make_optimizer(phase: Phase, model: nn.Module, *, fused: bool) -> torch.optim.Optimizer:
-    """SGD or Adam over all parameters of `model`, in which `phase.decay` says what decays.
+    """Make SGD or Adam over all parameters of `model`; `phase.decay` says which of them decay.
 
     With `decay: convolutions` the weights of convolutions decay and nothing else does. Source:
-    METHOD [released] for ImageNet, whose rule also takes whatever has "conv" in its name.
+    METHOD [released] for ImageNet, whose rule also decays whatever has "conv" in its name.
 
     Args:
         phase: its optimizer, learning rate, momentum, weight decay and decay.
-        model: on its device.
-        fused: one kernel for a step of all parameters; rounds otherwise than the loop over them.
+        model: network on its device.
+        fused: whether one kernel steps all parameters, which rounds differently from a loop.
     """
     groups = _groups(phase, model)
     if phase.optimizer == "adam":

@@ -51,11 +51,11 @@ class TrainingPlaces:
     out: Path
     """Folder of the trained network; the tables of the training are named after it."""
     results: Path
-    """Folder of those in OF_RESULTS."""
+    """Folder that holds those in OF_RESULTS."""
 
 
 def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
-    """Carry out `plan`, from its newest checkpoint if it has one, and write what comes of it.
+    """Carry out `plan`, from its newest checkpoint if it has one, and write the results.
 
     Raises:
         UserError: an input is missing, damaged or does not fit, a loss is not finite, a device is
@@ -109,7 +109,7 @@ def _check_places(places: TrainingPlaces, plan: Plan) -> None:
 
 
 def _run_name(out: Path) -> str:
-    """Name of a training: the last two parts of the path of what it writes."""
+    """Name of a training: the last two parts of its output path."""
     path = out.resolve()
     return f"{path.parent.name or 'root'}/{path.name}"
 
@@ -174,7 +174,7 @@ def _teachers(
 
 
 def _check_same(architecture: Architecture, role: str, folder: Path, keys: Set[str]) -> None:
-    """The network in `folder`, in this `role`, must agree with `architecture` in `keys`."""
+    """Refuse the network in `folder`, in this `role`, if `architecture` differs in `keys`."""
     found = load_description(folder).architecture
     for key in sorted(keys):
         value, wanted = getattr(found, key), getattr(architecture, key)
@@ -223,12 +223,12 @@ def _task(
 
 
 def _check_batch_size(batch_size: int, smallest: int, world: World) -> None:
-    """Refuse global batches of which a process would get less than two images.
+    """Refuse global batches of which a process would get fewer than two images.
 
     Args:
-        batch_size: the parameter, which bounds their images.
-        smallest: images in the smallest of them.
-        world: the processes that share them.
+        batch_size: the parameter, an upper bound on the images of a batch.
+        smallest: images in the smallest global batch.
+        world: the processes that share the batches.
     """
     if smallest < 2 * world.size:
         raise UserError(
@@ -238,7 +238,7 @@ def _check_batch_size(batch_size: int, smallest: int, world: World) -> None:
 
 
 def _is_debugged(params: Params, plan: Plan) -> bool:
-    """Whether a debug switch had a say in this training or in one that it builds on."""
+    """Whether a debug switch was on in this training or in one that it builds on."""
     switched = bool(params.debug.batches or params.debug.overfit_one_batch)
     return switched or any(load_description(path.parent).debug for path in plan.weights)
 
@@ -306,7 +306,8 @@ def _write(
 def _timing(epochs: pd.DataFrame) -> dict[str, Any]:
     """Seconds of all epochs, their median throughput, the peak memory and the hardware.
 
-    A training that was stopped may have gone on elsewhere. Nothing for no epoch.
+    The hardware is counted by epoch, because a stopped training may have gone on elsewhere. Empty
+    if there was no epoch.
     """
     if epochs.empty:
         return {}

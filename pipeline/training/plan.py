@@ -1,7 +1,8 @@
 """The three trainings of the method: what starts from what, with which losses.
 
-teacher: a full-precision network from random weights and with cross-entropy, or weights that are
-read. finetune: that network trained further, with the kurtosis loss or, as its control, without.
+teacher: a full-precision network, trained with cross-entropy from random weights, or read with
+pretrained ones. finetune: that network trained further, with the kurtosis loss or, as its control,
+without.
 binarize: a binary network with the losses of its row of the table, in one step or in two.
 """
 
@@ -21,7 +22,7 @@ Step = Literal["single", "one", "two"]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One training, before any data is read. A folder is that of a trained network."""
+    """One training, before any data is read. Each folder is that of a trained network."""
 
     row: str
     seed: int
@@ -30,7 +31,7 @@ class Plan:
     phase: Phase
     binarization: Binarization | None = None
     start_folder: Path | None = None
-    """The first weights; None: random ones."""
+    """The network that gives the first weights; None: they are random."""
     teacher_folder: Path | None = None
     """Its best weights are mimicked."""
     distiller_folder: Path | None = None
@@ -56,10 +57,11 @@ class Plan:
     def teacher(
         cls, params: Params, *, network: str, seed: int, pretrained: bool = False
     ) -> "Plan":
-        """The row `full-precision`, trained, or if `pretrained` read as `params` says.
+        """Plan the row `full-precision`: trained or, if `pretrained`, read as `params` says.
 
         Raises:
-            UserError: `params` name no weights to read, or `network` is none of torchvision's.
+            UserError: `pretrained`, but `params` name no weights to read or `network` is not one of
+                torchvision's.
         """
         weights = None
         if pretrained:
@@ -90,7 +92,7 @@ class Plan:
         losses: Sequence[str],
         teacher: Path,
     ) -> "Plan":
-        """A full-precision network that starts from `teacher`, with the losses of its row."""
+        """Plan a full-precision network that starts from `teacher`, with the losses of its row."""
         return cls(
             row=row,
             seed=seed,
@@ -114,21 +116,21 @@ class Plan:
         step: Step = "single",
         step_one: Path | None = None,
     ) -> "Plan":
-        """A binary network with the losses of its row.
+        """Plan a binary network with the losses of its row.
 
         Args:
             params: its section `student` has the schedule of a single step, `step_one` and
                 `step_two` those of two.
-            network: its name.
+            network: name of the network.
             seed: seed of the first weights and of the order and augmentation of the images.
-            row: its name.
-            losses: names out of `pipeline.names.LOSSES`.
+            row: name of the row.
+            losses: names from `pipeline.names.LOSSES`.
             teacher: trained network whose weights are mimicked.
             distiller: trained network whose logits are distilled, of any architecture for the same
                 classes and images; the teacher if None.
             step: `one` has binary activations and real weights; `two` starts from its last
                 weights, without its optimizer state.
-            step_one: what step one wrote; for step two only.
+            step_one: folder that step one wrote; for step two only.
 
         Raises:
             UserError: `step` and `step_one` or the sections of `params` do not fit together, or a
@@ -162,13 +164,13 @@ class Plan:
     def start_weights(self) -> Literal["best", "last"]:
         """Which weights of `start_folder` are the first ones.
 
-        Step two goes on from where step one ended. Source: METHOD [field].
+        Step two continues from where step one ended. Source: METHOD [field].
         """
         return "last" if self.step == "two" else "best"
 
     @property
     def weights(self) -> set[Path]:
-        """The files of trained weights that have a say in this training."""
+        """The files of trained weights that this training depends on."""
         networks = [(self.start_folder, self.start_weights)]
         if "mimicking" in self.losses:
             networks.append((self.teacher_folder, "best"))

@@ -1,4 +1,4 @@
-"""What a training shows while it runs."""
+"""The progress that a training shows while it runs."""
 
 import sys
 import time
@@ -28,7 +28,7 @@ class Progress:
         self._bar: Any = None
 
     def bar(self, batches: Iterable[Item], count: int, epoch: int, images: int) -> Iterator[Item]:
-        """Pass `count` batches of some `images` through; a terminal shows speed and time left."""
+        """Pass on `count` batches of about `images`; a terminal shows speed and time left."""
         if self._first_epoch is None:
             self._first_epoch = epoch
         if not (self._shown and sys.stderr.isatty()):
@@ -43,7 +43,7 @@ class Progress:
 
     @property
     def wants_values(self) -> bool:
-        """Whether `values` would be shown now; to have them, a GPU must be waited for."""
+        """Whether `values` would be shown now; getting them means waiting for a GPU."""
         bar = self._bar
         return bar is not None and time.time() - bar.last_print_t >= bar.mininterval
 
@@ -52,7 +52,7 @@ class Progress:
         self._bar.set_postfix_str(f"loss {loss:.4f}, top-1 {100 * top1:.1f} %", refresh=False)
 
     def epoch(self, row: dict[str, Any], images_per_second: float) -> None:
-        """Log a finished epoch, `row` of the curves, with the time left for all of them."""
+        """Log a finished epoch, a `row` of the curves, with the time left for all epochs."""
         if not self._shown:
             return
         done = row["epoch"] - (self._first_epoch or 0)

@@ -1,4 +1,4 @@
-"""What a training has reached: in memory, and as the tensors and JSON of a checkpoint."""
+"""The state of a training, in memory and as the tensors and JSON of a checkpoint."""
 
 import math
 from dataclasses import dataclass, field
@@ -49,7 +49,7 @@ class History:
 
 @dataclass
 class Outcome:
-    """What a training leaves; while it runs, without `last`."""
+    """The outcome of a training; `last` is empty while it runs."""
 
     best: State = field(default_factory=dict)
     last: State = field(default_factory=dict)
@@ -60,10 +60,10 @@ class Outcome:
     history: History = field(default_factory=History)
 
     def update_best(self, model: nn.Module, row: Row) -> None:
-        """Keep `model` if its validation top-1 is the highest yet; a tie goes to lower loss.
+        """Keep `model` if its validation top-1 is the highest yet; the lower loss breaks a tie.
 
         Args:
-            model: as it is after an epoch.
+            model: network as it is after an epoch.
             row: row of the curves for that epoch, which `history` does not have yet.
         """
         best = self.history.curves[self.best_epoch - 1] if self.best_epoch else None
@@ -113,14 +113,14 @@ def unpack(
         state: from `pack`.
         model: network of the same architecture, changed in place.
         optimizer: optimizer of `model`, changed in place.
-        source: what an error calls the checkpoint.
+        source: name of the checkpoint in error messages.
 
     Returns:
         The outcome so far, and the number of finished epochs.
 
     Raises:
-        UserError: the tensors are those of another architecture or optimizer, or the state is not
-            what `pack` made.
+        UserError: the tensors belong to another architecture or optimizer, or the state is not what
+            `pack` made.
     """
     _check_saved_state(state, source)
     weights, best = _section(tensors, "model"), _section(tensors, "best")

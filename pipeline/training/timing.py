@@ -12,9 +12,10 @@ from pipeline.provenance import hardware
 
 
 class Stopwatch:
-    """Times an epoch, and apart from the rest its warm-up: the first step of each kind.
+    """Times an epoch and, separately, its warm-up: the first step of each kind.
 
-    In the first step of a kind (size of batch, losses) torch.compile compiles and cuDNN chooses.
+    In the first step of a kind (size of batch, losses), torch.compile compiles and cuDNN chooses
+    its algorithms.
 
     Args:
         device: where the training computes.
@@ -33,7 +34,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def step(self, kind: Hashable, images: int) -> Iterator[None]:
-        """Around a step of so many images; the device is waited for in the first of a kind only."""
+        """Count a step as warm-up if it is the first of its kind; only then wait for the device."""
         if kind in self._known_kinds:
             yield
             return
@@ -49,7 +50,7 @@ class Stopwatch:
         Args:
             epoch: 1-based.
             images: images of the epoch, over all processes.
-            warm_up_images: how many of them were in warm-up; if all were, all count.
+            warm_up_images: how many of them were in warm-up; if all were, none is left out.
         """
         seconds, warm_up_seconds = time.perf_counter() - self._started, self._warm_up_seconds
         if warm_up_images == images:
@@ -64,7 +65,7 @@ class Stopwatch:
         }
 
     def _now(self) -> float:
-        """Seconds of the clock when the device has done what it was given."""
+        """Time in seconds, once the device has done all its work."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return time.perf_counter()

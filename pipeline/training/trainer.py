@@ -47,13 +47,13 @@ from pipeline.training.timing import Stopwatch
 Batch = tuple[tuple[torch.Tensor, torch.Tensor], int]
 """Images and labels of this process, and the number of images over all processes."""
 POLL_EVERY_STEPS = 16
-"""Distributed trainings ask every so many steps for interruptions: each poll waits for the
+"""Steps between two polls for interruptions in a distributed training: each poll waits for the
 device."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained, with which losses, on what."""
+    """What is trained, with which losses and on which images."""
 
     run: str
     """Name of the training, such as `digits/resnet20-complete-1`."""
@@ -128,7 +128,7 @@ class Trainer:
         return outcome
 
     def validate_only(self) -> Outcome:
-        """The network as it is, with its validation as epoch 0, the only row of the curves."""
+        """Validate the network as it is, as epoch 0, which is the only row of the curves."""
         row: Row = {"epoch": 0} | dict.fromkeys(TRAINING_COLUMNS) | self._validate()
         state = copy_state(self._model)
         history = History([row], self._kurtosis(0))
@@ -138,7 +138,8 @@ class Trainer:
         """Train through the batches of 0-based `epoch`, without validation.
 
         Returns:
-            The epoch's row of the curves, as far as training tells it, and its row of `timing`.
+            The epoch's row of the curves, without validation and sign flips, and its row of
+            `timing`.
 
         Raises:
             UserError: the loss is not finite.
@@ -172,7 +173,7 @@ class Trainer:
         return row, self._stopwatch.row(epoch + 1, seen, warm_up_images)
 
     def _restore(self, scratch: Scratch) -> tuple[Outcome, int]:
-        """The outcome so far and the number of finished epochs; network and optimizer as then."""
+        """Restore network and optimizer; return the outcome and the number of finished epochs."""
         found = scratch.intact() if self._world.is_main else iter(())
         while True:
             path, content = next(found, (None, None))
@@ -213,7 +214,7 @@ class Trainer:
     def _step(
         self, images: torch.Tensor, labels: torch.Tensor, global_size: int, epoch: int
     ) -> State:
-        """One step of the optimizer.
+        """Take one step of the optimizer.
 
         Args:
             images: float32 (B, C, H, W) of this process.

@@ -1,4 +1,4 @@
-"""Batches of images: what trainings and evaluation ask of a data set, whatever holds its images."""
+"""Batches of images: the interface that trainings and evaluation have to any data set."""
 
 import math
 from abc import ABC, abstractmethod
@@ -20,8 +20,8 @@ class Shares:
     """This process's share of each global batch: see `Batches`.
 
     Attributes:
-        images: in an epoch, 1 or more.
-        batch_size: images in a global batch, at most.
+        images: number of images in an epoch, 1 or more.
+        batch_size: largest number of images in a global batch.
         world: this process among those that share the batches.
     """
 
@@ -34,7 +34,7 @@ class Shares:
         return math.ceil(self.images / self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """First place in the order of the epoch, and the one after the last."""
+        """Yield each share's first place in the order of the epoch, and the one after its last."""
         rank, processes = self.world.rank, self.world.size
         first = 0
         for size in self.sizes():
@@ -42,14 +42,14 @@ class Shares:
             first += size
 
     def sizes(self) -> Iterator[int]:
-        """Images of each global batch, the larger ones first."""
+        """Number of images in each global batch, the larger ones first."""
         size, larger = divmod(self.images, len(self))
         for number in range(len(self)):
             yield size + (number < larger)
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """Random numbers on the CPU, a pure function of (seed, epoch)."""
+    """Generator of random numbers on the CPU, a pure function of (seed, epoch)."""
     mixed = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(mixed))
 
@@ -57,14 +57,14 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
 class Batches(ABC):
     """Normalised batches of a split, a pure function of (seed, epoch).
 
-    In an epoch every image comes exactly once over all ranks. Where the batch size does not divide
-    their number, all batches are a little smaller instead of the last one alone: their sizes differ
-    by one image at most. A rank takes a contiguous share of each global batch: which image is in a
-    batch, and how it is changed, does not depend on the number of ranks. Shares of a batch differ
-    by one image at most; one may be empty.
+    In an epoch, every image comes exactly once over all ranks. Where the batch size does not divide
+    the number of images, all batches are a little smaller instead of the last one alone, and their
+    sizes differ by one image at most. A rank takes a contiguous share of each global batch, so
+    which images are in a batch, and how they are changed, does not depend on the number of ranks.
+    Shares of a batch differ by one image at most; a share may be empty.
 
     Args:
-        shares: what this process gets of each global batch.
+        shares: this process's share of each global batch.
         shuffled: whether each epoch has a new order.
         seed: determines order and augmentation.
     """
@@ -90,7 +90,7 @@ class Batches(ABC):
         return len(self._shares)
 
     def sizes(self) -> Iterator[int]:
-        """Images of each global batch, over all processes."""
+        """Number of images in each global batch, over all processes."""
         return self._shares.sizes()
 
     def _order(self, generator: torch.Generator) -> Tensor:
@@ -107,7 +107,7 @@ class Images(ABC):
     """A prepared data set.
 
     Attributes:
-        manifest: what it holds.
+        manifest: the description of what it holds.
     """
 
     manifest: Manifest
@@ -126,10 +126,10 @@ class Images(ABC):
         """Batches of a split.
 
         Args:
-            split: its name.
-            batch_size: images in a global batch, over all processes, at most.
-            augmentation: how images are changed at random, drawn for each, in a new order each
-                epoch; None: not at all, in the order of the split.
+            split: name of the split.
+            batch_size: largest number of images in a global batch, over all processes.
+            augmentation: random changes, drawn for each image, with a new order in each epoch;
+                None: no changes, in the order of the split.
             seed: determines order and augmentation.
             execution: device and memory format of the batches.
             world: this process among those that share the batches.

@@ -1,4 +1,4 @@
-"""A prepared folder, as trainings and evaluation open it."""
+"""Opening a prepared folder for training or evaluation."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pipeline.data.prepared import StreamedManifest, load_manifest
 
 
 def open_prepared(folder: Path) -> Images:
-    """What prepare wrote: arrays, of which a split is read when asked for, or an index.
+    """Open what prepare wrote: arrays, of which each split is read when needed, or an index.
 
     Raises:
         UserError: the manifest is missing or damaged, or the folder of indexed images cannot be
@@ -16,7 +16,7 @@ def open_prepared(folder: Path) -> Images:
     """
     manifest = load_manifest(folder)
     if isinstance(manifest, StreamedManifest):
-        # Imported here: torchvision takes seconds, which images in memory need not wait for.
+        # Imported here: torchvision takes seconds to import, and images in memory do not need it.
         from pipeline.data.loading.streaming import StreamedImages  # noqa: PLC0415
 
         return StreamedImages(folder, manifest)

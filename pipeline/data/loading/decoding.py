@@ -1,4 +1,4 @@
-"""Encoded images to batches of equal crops."""
+"""Decoding of encoded images into batches of crops of one size."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ class Selection(NamedTuple):
 
     Attributes:
         indices: int64 (B,).
-        seeds: int64 (B,), of each image's random numbers; None: there are none to draw.
+        seeds: int64 (B,), seed of each image's random numbers; None: there are none to draw.
     """
 
     indices: np.ndarray
@@ -29,12 +29,12 @@ class Selection(NamedTuple):
 
 
 class Decoder(Dataset, ABC):
-    """Decodes and crops batches: its items in the workers, the rest in the training.
+    """Decodes and crops batches: `read` runs in the workers, `to_device` in the training.
 
     Args:
         encoded: where the images are.
-        sizes: bytes of each when it was indexed.
-        crop: what makes them equal in size.
+        sizes: size of each image in bytes when it was indexed.
+        crop: crop that brings the images to one size.
         size: height and width in pixels.
     """
 
@@ -45,7 +45,7 @@ class Decoder(Dataset, ABC):
         self._shape = (3, size, size)
 
     def __getitem__(self, selection: Selection) -> Any:
-        """`read` in a worker, which returns a UserError: DataLoader would wrap a raised one."""
+        """Call `read` in a worker; return a UserError, as DataLoader would wrap a raised one."""
         try:
             with torch.random.fork_rng(devices=[]):
                 return self.read(selection)
@@ -62,14 +62,14 @@ class Decoder(Dataset, ABC):
 
     @abstractmethod
     def to_device(self, item: Any, device: torch.device) -> Tensor:
-        """What `read` returned to the images of the batch, uint8 (B, 3, size, size) on `device`.
+        """Turn what `read` returned into images of the batch, uint8 (B, 3, size, size) on `device`.
 
         Raises:
             UserError: an image cannot be decoded.
         """
 
     def _contents(self, selection: Selection) -> Iterator[tuple[int, str, bytes]]:
-        """Place in the batch, name and bytes of each image, its random numbers being next."""
+        """Yield place in the batch, name and bytes of each image, and seed torch for that image."""
         indices, seeds = selection
         reader = Reader(self.encoded)
         for place in self.encoded.reading_order(indices):
@@ -90,7 +90,7 @@ class Decoder(Dataset, ABC):
 
 
 class PillowDecoder(Decoder):
-    """Decodes all of a batch in a worker."""
+    """Decodes whole batches in the workers."""
 
     @override
     def read(self, selection: Selection) -> Tensor:

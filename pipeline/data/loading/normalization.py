@@ -1,4 +1,4 @@
-"""Pixels to the numbers a network takes."""
+"""Normalization of pixels to the numbers that a network takes."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Normalization:
-    """uint8 images to float32 ones of mean 0 and standard deviation 1 in each channel.
+    """Maps uint8 images to float32 ones of mean 0 and standard deviation 1 in each channel.
 
     Args:
         mean: mean of each channel, in [0, 1].
@@ -34,6 +34,6 @@ class Normalization:
         self._shift = (-means / stds)[None].contiguous(memory_format=memory_format)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise images (B, C, H, W)."""
+        """Normalise images (B, C, H, W) to float32."""
         pixels = images.to(torch.float32, memory_format=self._format)
         return torch.addcmul(self._shift, pixels, self._scale, out=pixels)

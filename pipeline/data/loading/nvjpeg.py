@@ -1,4 +1,4 @@
-"""JPEGs decoded and cropped on the GPU, for machines with few CPU cores beside it."""
+"""Decoding and cropping of JPEGs on the GPU, for machines with few CPU cores beside it."""
 
 import functools
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class PartlyDecoded(NamedTuple):
 
     Attributes:
         indices: int64 (B,), places of the images in the index.
-        lengths: int64 (B,), bytes of each JPEG; 0 where the image is among the decoded.
+        lengths: int64 (B,), bytes of each JPEG; 0 where the image is already decoded.
         cuts: int64 (B, 5), what the crop shows of each (`Cut`); zeros for the decoded.
         content: uint8 (sum of lengths,), the JPEGs one after the other.
         decoded: uint8 (K, 3, size, size).
@@ -36,10 +36,10 @@ class PartlyDecoded(NamedTuple):
 class NvjpegDecoder(Decoder):
     """Has nvJPEG decode upright JPEGs of one or three components; Pillow decodes the others.
 
-    Workers read the files and draw the crops, from the same random numbers as those of
-    `PillowDecoder`: the same parts of the same images come in the same order. Their values differ
-    somewhat, as the two enlarge the colour channels and round in ways of their own. nvJPEG is
-    called through TorchCodec.
+    Workers read the files and draw the crops from the same random numbers as those of
+    `PillowDecoder`, so the same parts of the same images come in the same order. Their values
+    differ somewhat, because the two decoders enlarge the colour channels and round differently.
+    nvJPEG is called through TorchCodec.
     """
 
     @override
@@ -93,11 +93,11 @@ class NvjpegDecoder(Decoder):
 
 
 def decode(jpegs: Sequence[Tensor], names: Sequence[str], device: torch.device) -> list[Tensor]:
-    """Decode JPEGs to uint8 (3, H, W) each, on `device`; Pillow those that TorchCodec cannot.
+    """Decode JPEGs to uint8 (3, H, W) each, on `device`; Pillow decodes what TorchCodec cannot.
 
     Args:
         jpegs: uint8 (bytes,) each, on the CPU.
-        names: what an error calls them.
+        names: their names in error messages.
         device: where the results are; nvJPEG decodes on CUDA, libjpeg-turbo on a CPU.
 
     Raises:
@@ -123,7 +123,7 @@ def decode(jpegs: Sequence[Tensor], names: Sequence[str], device: torch.device) 
 
     try:
         return [*decode_jpeg(list(jpegs), device=device)]
-    except RuntimeError:  # which does not say what image it is about
+    except RuntimeError:  # it does not say which image it is about
         return [decode_one(jpeg, name) for jpeg, name in zip(jpegs, names, strict=True)]
 
 

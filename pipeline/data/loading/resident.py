@@ -1,7 +1,7 @@
 """Prepared arrays, and batches of a split that lives on the device as uint8.
 
-There crop, flip and normalisation are operations on the batch: no Python runs for each image,
-nothing is decoded, and with CUDA nothing but the epoch's random numbers crosses the bus.
+There, crop, flip and normalisation are operations on the batch: no Python runs for each image,
+nothing is decoded, and with CUDA only the epoch's random numbers cross the bus.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,10 @@ from pipeline.params import Augmentation
 
 
 class ResidentImages(Images):
-    """Prepared arrays, of which a split is read into memory when it is asked for.
+    """Prepared arrays; a split is read into memory when it is needed.
 
     Args:
-        folder: what prepare wrote.
+        folder: folder that prepare wrote.
         manifest: its manifest.
     """
 
@@ -63,16 +63,16 @@ class ResidentImages(Images):
 class ResidentBatches(Batches):
     """Batches of a split in memory.
 
-    Random numbers are drawn on the CPU for the whole epoch, so that every device and every number
-    of processes sees the same images, changed alike, in the same global batch.
+    Random numbers are drawn on the CPU for the whole epoch, so that a global batch holds the same
+    images, changed in the same way, on every device and with any number of processes.
 
     Args:
         split: images uint8 (N, C, H, W), labels int64 (N,).
         mean: mean of each channel, in [0, 1].
         std: standard deviation of each channel, in [0, 1].
         batch_size: as in `Images.batches`.
-        augmentation: random crop out of zero (black) padding and random horizontal flip, drawn for
-            each image, in a new order each epoch; None for none of these.
+        augmentation: random crop out of the zero-padded (black) image and random horizontal flip,
+            drawn for each image, and a new order in each epoch; None for none of these.
         seed: determines order and augmentation.
         execution: device on which the split lives, and memory format of the batches.
         world: this process among those that share the batches.
@@ -105,7 +105,7 @@ class ResidentBatches(Batches):
         padded_height, padded_width = self._images.shape[2:]
         planes = torch.arange(channels, device=device)[:, None] * (padded_height * padded_width)
         self._rows = (planes + torch.arange(height, device=device) * padded_width).flatten()
-        # Every run of `width` bytes as a row of an overlapping view: a crop selects rows of it,
+        # An overlapping view whose rows are all runs of `width` bytes: a crop selects rows of it,
         # each copied at once (a third of the time of indexing by pixel or by window).
         runs = self._images.numel() - width + 1
         self._runs = self._images.view(-1).as_strided((runs, width), (1, 1))

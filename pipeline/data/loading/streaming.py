@@ -1,4 +1,4 @@
-"""Batches of images that are decoded as they are needed, by workers, and never all in memory."""
+"""Batches of images that workers decode as they are needed and that are never all in memory."""
 
 import atexit
 import ctypes
@@ -45,16 +45,16 @@ INDEX = pa.schema(
 )
 """Columns of the index of a split, none with missing values."""
 SHUFFLE_WINDOW = 4096
-"""Images of shards that are shuffled among each other."""
+"""Number of images from shards that are shuffled together."""
 LEFT_TO_THE_TRAINING = (signal.SIGINT, signal.SIGTERM)
-"""Terminals and launchers send these to all processes: workers that died of them would end the
-training before it saves."""
+"""Terminals and launchers send these signals to all processes; workers that died from them would
+end the training before it saves."""
 
 
 def worker_count() -> int:
-    """Processes that decode: the environment variable BDBNN_WORKERS, else CPUs it may use.
+    """Number of processes that decode: environment variable BDBNN_WORKERS, else the usable CPUs.
 
-    Several processes of torchrun on one machine divide the CPUs.
+    If torchrun started several processes on this machine, they divide the CPUs.
 
     Raises:
         UserError: BDBNN_WORKERS or LOCAL_WORLD_SIZE is no number, or out of range.
@@ -74,7 +74,7 @@ class StreamedImages(Images):
     """An index and the images it lists.
 
     Args:
-        folder: what prepare wrote.
+        folder: folder that prepare wrote.
         manifest: its manifest.
 
     Raises:
@@ -137,7 +137,7 @@ class StreamedImages(Images):
         return NvjpegDecoder
 
     def _load(self, split: SplitName) -> tuple[Encoded, np.ndarray, np.ndarray]:
-        """Where the images of a split are, their sizes in bytes, and labels."""
+        """Load the index of a split: where its images are, their sizes in bytes, and labels."""
         path = self._folder / f"{split}.parquet"
         check_sum(path, self.manifest)
         with reading(path, "an index of images", pa.ArrowException):
@@ -149,8 +149,8 @@ class StreamedImages(Images):
             table[name].to_numpy() for name in ("row", "group", "size", "label")
         )
         check_labels(path, labels, self.manifest, split)
-        # one buffer of Arrow's: Python strings, whose reference counts are written to, would make
-        # each worker copy all of them in time
+        # one buffer of Arrow's: with Python strings, whose reference counts are written to, each
+        # worker would in time copy all of them
         paths = table["path"].combine_chunks()
         return Encoded(self._root, paths, rows, groups), sizes, labels
 
@@ -158,19 +158,19 @@ class StreamedImages(Images):
 class StreamedBatches(Batches):
     """Batches of indexed images.
 
-    Order and seeds are drawn for the whole epoch in this process, whose workers only decode: what
-    is in a batch does not depend on their number. Files come in a new order each epoch. Rows of
-    shards come from row groups in a new order, shuffled in windows of SHUFFLE_WINDOW images, so
-    that a row group is not read for every row.
+    This process draws order and seeds for the whole epoch and its workers only decode, so what is
+    in a batch does not depend on their number. Files come in a new order each epoch. Row groups of
+    shards do too, and their rows are shuffled in windows of SHUFFLE_WINDOW images, so that a row
+    group is not read anew for every row.
 
     Args:
         decoder: reads and crops the images.
         labels: int64 (N,).
-        normalize: for the batches.
-        shares: what this process gets of each global batch.
+        normalize: normalization of the batches.
+        shares: this process's share of each global batch.
         augmented: whether crops are random and each epoch has a new order.
         seed: determines order and augmentation.
-        device: where the batches come out.
+        device: device of the batches.
 
     Raises:
         UserError: as `worker_count`.
@@ -223,7 +223,7 @@ class StreamedBatches(Batches):
         return torch.cat([each[torch.randperm(len(each), generator=generator)] for each in windows])
 
     def _items(self, selections: Sequence[Selection]) -> Iterator[Any]:
-        """What workers read of each selection, in the order of the selections."""
+        """Yield what the workers read for each selection, in the order of the selections."""
         loader: DataLoader = DataLoader(
             self._decoder,
             sampler=selections,
@@ -231,7 +231,7 @@ class StreamedBatches(Batches):
             num_workers=min(self._workers, len(selections)),
             worker_init_fn=_start_worker,
             pin_memory=self._device.type == "cuda",
-            generator=torch.Generator(),  # else it draws a number from the global one
+            generator=torch.Generator(),  # else it draws from the global one
         )
         delivered = _start(loader)
         try:
@@ -241,15 +241,15 @@ class StreamedBatches(Batches):
                     raise UserError(str(item))
                 yield item
         finally:
-            del delivered  # ends the workers, also while a traceback holds this frame
+            del delivered  # ends the workers, even while a traceback holds this frame
 
 
 def _start(loader: DataLoader) -> Iterator[Any]:
     """Start the workers.
 
-    Signals wait meanwhile: a worker that got one before `_start_worker` would handle it as the
-    training does. DataLoader's handler of SIGCHLD goes: it raises wherever this process is when a
-    worker dies, also at exit, whereas the next batch says so within seconds.
+    Signals are blocked meanwhile, because a worker that got one before `_start_worker` would handle
+    it as the training does. DataLoader's handler of SIGCHLD is removed: when a worker dies, it
+    raises wherever this process is, even at exit, whereas the next batch says so within seconds.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_THE_TRAINING)
     try:
@@ -261,9 +261,9 @@ def _start(loader: DataLoader) -> Iterator[Any]:
 
 
 def _next(delivered: Iterator[Any]) -> Any:
-    """The next item from the workers, or why there is none.
+    """The next item from the workers, or a UserError that says why there is none.
 
-    It is returned, as the traceback of what is raised here would keep the workers alive.
+    The error is returned, because the traceback of one raised here would keep the workers alive.
     """
     try:
         return next(delivered)
@@ -279,8 +279,8 @@ def _next(delivered: Iterator[Any]) -> Any:
 def _start_worker(_number: int) -> None:
     """Leave signals to the training, and end with it.
 
-    DataLoader's workers look every five seconds whether the training lives. Until they end they
-    hold its locks, and who starts it again is told that another process is training.
+    DataLoader's workers check only every five seconds whether the training is alive. Until they end
+    they hold its locks, and a new start is refused because another process seems to be training.
     """
     for number in LEFT_TO_THE_TRAINING:
         signal.signal(number, signal.SIG_IGN)
@@ -293,7 +293,7 @@ def _start_worker(_number: int) -> None:
 def _end_workers() -> None:
     """Kill the workers of batches that were abandoned.
 
-    At exit Python sends them SIGTERM, which they ignore, and waits for ever.
+    Python would otherwise send them SIGTERM at exit, which they ignore, and wait forever.
     """
     for worker in multiprocessing.active_children():
         worker.kill()

@@ -1,1 +1,1 @@
-"""Images as their sources hold them: what the stage prepare reads."""
+"""Sources of images, which the stage prepare reads."""

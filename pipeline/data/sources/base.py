@@ -1,4 +1,4 @@
-"""What every source of images offers, and the reading of its images."""
+"""The interface of every source of images, and the decoding of its images."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -35,7 +35,7 @@ class Samples(ABC):
         """Images at `indices`, in that order, as uint8 (N, 3, size, size).
 
         Raises:
-            UserError: an image cannot be decoded, or memory does not hold them all.
+            UserError: an image cannot be decoded, or memory cannot hold all images.
         """
         try:
             images = np.empty((len(indices), 3, size, size), np.uint8)
@@ -60,7 +60,7 @@ class Samples(ABC):
 
     @abstractmethod
     def load(self, indices: np.ndarray) -> Iterator[tuple[int, Image.Image]]:
-        """Each place in `indices`, in any order, and its image (mode `L` or `RGB`)."""
+        """Yield each place in `indices`, in any order, and its image (mode `L` or `RGB`)."""
 
 
 class PixelSamples(Samples):
@@ -105,19 +105,19 @@ class EncodedSamples(Samples):
 def in_threads(
     work: Callable[[np.ndarray], Result], blocks: np.ndarray, description: str | None = None
 ) -> Iterator[Result]:
-    """Do the work of each block in a thread for each CPU, and show how far it is.
+    """Do the work of the blocks with one thread for each CPU, and show the progress.
 
     Args:
         work: called with the places of a block, int64.
         blocks: int64 (N,), number of the block of each place, ascending.
-        description: what the progress bar calls it.
+        description: title of the progress bar.
 
     Yields:
         What `work` returned, in the order of the blocks.
     """
     places = np.split(np.arange(len(blocks)), np.flatnonzero(np.diff(blocks)) + 1)
     with (
-        ThreadPoolExecutor(joblib.cpu_count()) as threads,  # which knows a container's quota
+        ThreadPoolExecutor(joblib.cpu_count()) as threads,  # joblib knows a container's quota
         tqdm(total=len(blocks), desc=description, unit="images", disable=None) as progress,
     ):
         for block, result in zip(places, threads.map(work, places), strict=True):
@@ -159,7 +159,7 @@ class Source:
 
 
 def existing_folder(location: Path) -> Path:
-    """`location` if it is a folder, else a UserError that names it."""
+    """Return `location` if it is a folder, else raise a UserError that names it."""
     if not location.is_dir():
         raise UserError(f"{location}: no such folder (data.location)")
     return location

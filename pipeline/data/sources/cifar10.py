@@ -13,16 +13,16 @@ DEFAULT_FOLDER = Path("data/downloads")
 
 
 def load(location: Path) -> Source:
-    """CIFAR-10 from the folder `location`, in the official order.
+    """Load CIFAR-10 from the folder `location`, in the official order.
 
-    The folder holds the archive, or what torchvision unpacked from it, or nothing yet: then the
-    archive is downloaded. MD5 sums are verified in each case before anything is read.
+    The folder holds the archive, or what torchvision unpacked from it, or nothing yet, in which
+    case the archive is downloaded. MD5 sums are always verified before anything is read.
 
     Raises:
         UserError: the archive is corrupt, or neither there nor to be had over the network.
         OSError: the archive cannot be read.
     """
-    # Imported here: torchvision takes seconds, which the other sources need not wait for.
+    # Imported here: torchvision takes seconds to import, and the other sources do not need it.
     from torchvision.datasets import CIFAR10  # noqa: PLC0415
     from torchvision.datasets.utils import calculate_md5, check_integrity  # noqa: PLC0415
 

@@ -1,6 +1,6 @@
 """scikit-learn's handwritten digits: 1,797 images of 8x8 pixels, nothing to download.
 
-The package knows no split: 20 % of each class, chosen by a fixed seed, are the test set.
+The package has no split, so 20 % of each class, chosen with a fixed seed, are the test set.
 """
 
 from importlib.metadata import version
@@ -17,7 +17,7 @@ TEST_SEED = 0
 
 
 def load(_location: Path) -> Source:
-    """The digits, grey levels 0..16 stretched to 0..255; preparing them upsamples bilinearly."""
+    """Load the digits, grey levels 0..16 stretched to 0..255; prepare upsamples them bilinearly."""
     digits = load_digits()
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     labels = digits.target

@@ -1,7 +1,7 @@
 """Class folders: train/<class>/* with val/<class>/* or test/<class>/*, for users' own images.
 
-Where only one of val/ and test/ exists it is the test set. Where both exist, test/ is the test set
-and val/ the validation split, taken whole: nothing is carved out of train/ then.
+Where only one of val/ and test/ exists, it is the test set. Where both exist, test/ is the test set
+and val/ is the validation split, taken whole, so that nothing is carved out of train/.
 """
 
 from collections.abc import Iterator, Set
@@ -24,10 +24,10 @@ from pipeline.errors import UserError
 
 
 def load(location: Path) -> Source:
-    """Class folders under `location`; classes are the sorted names of the folders in train/.
+    """Load class folders under `location`; classes are the sorted names of the folders in train/.
 
-    In a class folder, at any depth and through symbolic links, every file counts whose name ends as
-    that of an image format Pillow reads (.jpg, .png, .webp, ...); hidden files do not.
+    In a class folder, at any depth and through symbolic links, every file counts that has the
+    suffix of an image format Pillow reads (.jpg, .png, .webp, ...); hidden files do not count.
 
     Raises:
         UserError: a folder is missing or empty, a link leads nowhere or to a folder above it, or
@@ -89,7 +89,7 @@ def _files(root: Path, split: str, classes: tuple[str, ...]) -> list[tuple[str, 
 
 
 def _images(folder: Path, suffixes: Set[str], above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Files with one of `suffixes` in a folder, which was reached through those `above`."""
+    """Files with one of `suffixes` in a folder that was reached through those `above`."""
     target = folder.resolve()
     if target in above:
         raise UserError(f"{folder}: is a symbolic link to a folder above it")

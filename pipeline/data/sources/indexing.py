@@ -36,7 +36,7 @@ MAX_NAMED_IN_LINE = 3
 
 @dataclass
 class Checked:
-    """What decoding the images of a split told.
+    """What was learned from decoding the images of a split.
 
     Attributes:
         sizes: bytes of each image, int64 (N,).
@@ -164,7 +164,7 @@ def _unreadable(
 def _table(
     name: str, encoded: Encoded, labels: np.ndarray, checked: Checked, classes: tuple[str, ...]
 ) -> pa.Table:
-    """Columns of the images that can be decoded."""
+    """The index of a split: columns of the images that can be decoded."""
     readable = np.delete(np.arange(len(labels)), sorted(checked.problems))
     absent = np.setdiff1d(np.arange(len(classes)), labels[readable])
     if absent.size:
@@ -183,7 +183,7 @@ def _table(
 
 
 def _origin(tables: dict[SplitName, pa.Table]) -> dict[str, JsonValue]:
-    """Number of all images, and the SHA-256 of what `sha256sum` would print of them."""
+    """Number of all images, and the SHA-256 of what `sha256sum` would print for them."""
     sums = []
     for table in tables.values():
         columns = (table[name].to_pylist() for name in ("path", "row", "sha256"))

@@ -1,4 +1,4 @@
-"""A data set from its source to a prepared folder."""
+"""Preparation of a data set, from its source to a prepared folder."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ def prepare(data: Data, streaming: Streaming | None, out: Path) -> Manifest:
 
     Raises:
         UserError: the source is not there or damaged, an image cannot be decoded, or `out` cannot
-            be written; what was there before is untouched.
+            be written; what was there before stays untouched.
     """
     source = load_source(data)
     if streaming:
-        # Imported here: torchvision takes seconds, which images in memory need not wait for.
+        # Imported here: torchvision takes seconds to import, and images in memory do not need it.
         from pipeline.data.sources.indexing import write_index  # noqa: PLC0415
 
         return write_index(out, source, data, streaming)

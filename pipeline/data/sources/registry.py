@@ -17,11 +17,11 @@ SOURCES: dict[str, Callable[[Path], Source]] = {
 
 
 def load_source(data: Data) -> Source:
-    """The source that `data` names, listed and checked but not decoded.
+    """Load the source that `data` names, listed and checked but not decoded.
 
     Raises:
-        UserError: the location cannot be resolved or read, what is there is no such data set (see
-            each source), or it has fewer than two classes.
+        UserError: the location cannot be resolved or read, is not such a data set (see each
+            source), or has fewer than two classes.
     """
     try:
         source = SOURCES[data.source](resolve(data.location))

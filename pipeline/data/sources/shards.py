@@ -1,11 +1,12 @@
 """Parquet shards in the layout of Hugging Face image sets.
 
-`train-*.parquet` with `test-*.parquet` or `validation-*.parquet`. Where only one of the last two
-exists it is the test set; where both exist, `validation` is the validation split, taken whole. Test
-shards without labels (all -1, as ImageNet's) do not count.
-An image column (`img` or `image`) holds structs of `bytes` and `path`, a label column (`label`,
-`labels` or `fine_label`) integers. Class names come from the features that the `datasets` package
-writes into the schema, else classes are called by their numbers.
+These are `train-*.parquet` with `test-*.parquet` or `validation-*.parquet`. Where only one of the
+last two exists, it is the test set; where both exist, `validation` is the validation split, taken
+whole. Test shards without labels (all -1, as ImageNet's) do not count.
+
+An image column (`img` or `image`) holds structs of `bytes` and `path`, and a label column (`label`,
+`labels` or `fine_label`) holds integers. Class names come from the features that the `datasets`
+package writes into the schema; without them, classes are called by their numbers.
 """
 
 import re
@@ -26,7 +27,7 @@ LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 
 def load(location: Path) -> Source:
-    """The shards in the folder `location`, rows in the order of the sorted file names.
+    """Load the shards in the folder `location`, with rows in the order of the sorted file names.
 
     Raises:
         UserError: a shard is missing, truncated, without the columns, or has labels out of range;
@@ -77,7 +78,7 @@ def _files(folder: Path, split: str) -> list[Path]:
 
 
 class _Shard:
-    """One Parquet file: labels, and class names if it tells them; images only when asked for."""
+    """The labels of one Parquet file, and its class names if it has them; no image is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -114,7 +115,7 @@ class _Metadata(BaseModel):
 
 
 def _class_names(path: Path, schema: pa.Schema, label: str) -> tuple[str, ...]:
-    """Names of the classes as the schema of a shard tells them; none if it does not."""
+    """Names of the classes from the schema of a shard; empty if it has none."""
     content = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = _Metadata.model_validate_json(content).info.features

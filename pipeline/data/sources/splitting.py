@@ -31,10 +31,13 @@ def stratified_choice(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def choose(source: Source, data: Data) -> dict[SplitName, tuple[Samples, np.ndarray]]:
-    """Where in the source the images of the train, validation and test split are.
+    """Choose the images of the source that make up the train, validation and test split.
 
     data.limit bounds train (before validation is carved out of it), test, and validation where the
     source brings its own.
+
+    Returns:
+        For each split, samples of the source and int64 indices into them.
 
     Raises:
         UserError: a class is left without an image in a split.
@@ -65,7 +68,7 @@ def choose(source: Source, data: Data) -> dict[SplitName, tuple[Samples, np.ndar
 def split_source(source: Source, data: Data) -> tuple[Split, Split, Split]:
     """Decode the train, validation and test split of a source, as `choose` divides it.
 
-    Images that are all grey get one channel, else all have three.
+    If all images are grey, they get one channel; otherwise all have three.
 
     Raises:
         UserError: a class is left without an image in a split, or an image cannot be decoded.
