@@ -29,7 +29,7 @@ from pipeline.targets import WITHOUT_TEACHER, parse_targets
 
 LARGEST_INT = 2**31 - 1
 LARGEST_SEED = 2**32 - 1
-"""The largest that scikit-learn takes, which splits with it."""
+"""Seeds of 32 bits serve every generator of random numbers here."""
 PositiveInt = Annotated[int, Field(gt=0, le=LARGEST_INT)]
 NonNegativeInt = Annotated[int, Field(ge=0, le=LARGEST_INT)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]

@@ -4,7 +4,7 @@ reads   RESULTS (of every evaluated cell: metrics, details, outcomes, curves, ku
         and provenance), PUBLISHED, reports/report.py (the notebook), fidelity.csv and
         notes.csv beside it, benchmarks/results/*/inference.json, and the params, to name results
         that were made with other ones
-writes  OUT/report.html, report.ipynb, metrics.json, tables/*.csv and *.md, figures/*.png
+writes  OUT/report.html, report.ipynb, metrics.json, tables/*.csv and *.md, figures/*.{png,svg}
 """
 
 from pathlib import Path

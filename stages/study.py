@@ -2,7 +2,7 @@
 
 reads   RESULTS of the table and VARIANTS, which has a folder of results for each variant, and
         reports/study.py (the notebook) with notes.csv beside it
-writes  OUT/report.html, report.ipynb, tables/*.csv and *.md, figures/*.png
+writes  OUT/report.html, report.ipynb, tables/*.csv and *.md, figures/*.{png,svg}
 """
 
 import argparse

@@ -100,7 +100,7 @@ class Trainer:
         """Train from the newest checkpoint of `scratch`, or from the start.
 
         Raises:
-            UserError: the loss is not finite, or the device is out of memory.
+            UserError: the loss is not finite.
             SystemExit: `interruption` was requested; finished epochs are saved.
         """
         outcome, first = self._restore(scratch)
