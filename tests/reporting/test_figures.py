@@ -28,6 +28,7 @@ def results(shared_results: Path) -> Results:
 
 @pytest.fixture(scope="module")
 def few(few_results: Path) -> Results:
+    style.use_style()
     return load_results(few_results)
 
 
