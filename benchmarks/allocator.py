@@ -8,11 +8,11 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Have glibc's malloc keep what is freed for the next tensor; without glibc do nothing.
+    """Make glibc's malloc keep freed memory for the next tensor; without glibc, do nothing.
 
-    Loops that take turns in one process leave holes in each other's heap. Tensors of megabytes then
-    go back to the system and are fetched from it anew, page by page, in each step: kurtosis loss
-    and WDM, which in a training of its own find their memory ready, took 40 % longer.
+    Loops that take turns in one process leave holes in each other's heap. The memory of tensors of
+    megabytes then goes back to the system and is fetched anew, page by page, in each step. Kurtosis
+    loss and WDM, which find their memory ready in a training of its own, took 40 % longer that way.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)

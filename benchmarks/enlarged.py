@@ -1,8 +1,8 @@
-"""Images of ImageNet's usual size, to measure streaming with where ImageNet is not.
+"""Make images of ImageNet's usual size, to measure streaming where ImageNet is not available.
 
 Small images are enlarged to 500 x 375 pixels, and noise makes their files about as large as
-ImageNet's (110 KB). They are written twice: as class folders and as Parquet shards of 100 rows to a
-row group, in random order, as Hugging Face has ImageNet.
+ImageNet's (110 KB). They are written twice: as class folders, and as Parquet shards with 100 rows
+in a row group, in random order, which is how Hugging Face stores ImageNet.
 
 reads   IMAGES, class folders train/<class>/* and val/<class>/*
 writes  OUT/folders and OUT/shards
@@ -22,7 +22,7 @@ from pipeline.errors import UserError, run
 
 SIZE = 500, 375
 NOISE = 18.0
-"""Standard deviation, of 255."""
+"""Standard deviation of the noise, for pixel values from 0 to 255."""
 QUALITY = 93
 ROWS, ROWS_OF_GROUP = 1000, 100
 SPLITS = {"train": "train", "val": "validation"}
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def enlarge(image: Image.Image, random: np.random.Generator) -> bytes:
-    """A JPEG of SIZE."""
+    """Enlarge an image to SIZE, add noise and encode it as JPEG."""
     large = np.asarray(image.convert("RGB").resize(SIZE, Image.Resampling.BICUBIC), np.float32)
     noisy = large + random.normal(0, NOISE, large.shape).astype(np.float32)
     written = io.BytesIO()
@@ -65,7 +65,7 @@ def enlarge(image: Image.Image, random: np.random.Generator) -> bytes:
 
 
 def write_shards(folder: Path, split: str, rows: list[dict[str, object]]) -> None:
-    """Write train-*.parquet or validation-*.parquet, so many ROWS in each."""
+    """Write train-*.parquet or validation-*.parquet, with at most ROWS rows in each."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = [rows[first : first + ROWS] for first in range(0, len(rows), ROWS)]
     for number, part in enumerate(parts):

@@ -42,7 +42,10 @@ def measure(workload: Workload, network: Network, rounds: int, batches: int) -> 
 
 
 def measure_alone(workload: Workload, network: Network) -> dict[str, dict[str, float]]:
-    """What each loop takes in a process of its own, in the row complete: see `alone`."""
+    """Warm-up and peak memory of each loop in a process of its own, in the row complete.
+
+    See `alone`.
+    """
     result = {}
     for name in _names(workload.execution):
         context = multiprocessing.get_context("spawn")
@@ -56,7 +59,10 @@ def _names(execution: Execution) -> tuple[str, ...]:
 
 
 def _variants(execution: Execution) -> dict[str, Execution]:
-    """Our loop as it is, and with one choice of `execution` made otherwise."""
+    """The execution of our loop, and variants with another choice, by name.
+
+    Each variant changes one choice, but `float32, eager` changes two.
+    """
     ours = replace(execution, deterministic=False)
     single = replace(ours, autocast=None)
     variants = {OURS: ours, "ours, optimizer not fused": replace(ours, fused_optimizer=False)}
@@ -74,7 +80,10 @@ def _variants(execution: Execution) -> dict[str, Execution]:
 def _epoch(
     workload: Workload, network: Network, row: Row, name: str, batches: int
 ) -> Callable[[], None]:
-    """What runs an epoch of the loop; each chooses its algorithms anew, as they take turns."""
+    """A function that runs an epoch of the loop `name`.
+
+    It chooses its algorithms anew each time, because the loops take turns.
+    """
     variants = _variants(workload.execution)
     execution = variants.get(name, variants[OURS])
     workload = replace(workload, execution=execution)
@@ -93,11 +102,12 @@ def _epoch(
 
 
 def alone(params: Params, network: Network, name: str) -> dict[str, float]:
-    """What a loop takes in a process of its own, where nothing has been compiled before.
+    """Measure a loop by itself. Call it in a new process, where nothing has been compiled before.
 
     Returns:
-        The seconds that its first epoch, of two batches, takes longer than its second, and its peak
-        memory: resident on a CPU, workers not counted; allocated on a GPU.
+        By how many seconds its first epoch, of two batches, takes longer than its second; and its
+        peak memory in MiB, which is resident memory without that of workers on a CPU, and
+        allocated memory on a GPU.
     """
     device = select_device()
     workload = Workload(params, configure(params.compute, device, binary=True), random_images())
@@ -117,6 +127,6 @@ def alone(params: Params, network: Network, name: str) -> dict[str, float]:
 
 
 def _peak_resident() -> float:
-    """MiB; getrusage would give the parent's peak where that is larger."""
+    """Peak resident memory in MiB; getrusage would give the parent's peak if that is larger."""
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 2**10  # type: ignore[index]

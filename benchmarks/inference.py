@@ -1,12 +1,12 @@
 """Time and size of exported binary networks, beside their full-precision twins.
 
-The twins run in the same engine and in torch. Weights are random: no figure depends on them. All of
-a network's contenders are measured in turns, in one process, at batches of 1 and of 32 images; each
-normalises its pixels.
+The twins run in the same engine and in torch. Weights are random, as no figure depends on them. All
+contenders of a network take turns in one process, with batches of 1 and of 32 images, and each of
+them normalises its pixels.
 
 writes  OUT: milliseconds of a batch and images/s with their spread over the rounds, how many times
-        faster the binary network is in the same round, bytes of the exported files, with hardware,
-        versions and date; without --out nothing
+        faster the binary network is in the same round, and bytes of the exported files, with
+        hardware, versions and date; without --out nothing
 """
 
 import argparse
@@ -43,7 +43,7 @@ NETWORKS = {
     "vgg_small": [(3, 32)],
     "imagenet_resnet18": [(3, 224)],
 }
-"""With channels of the images, and their height and width."""
+"""For each network, channels and side (height and width in pixels) of the images it is given."""
 CLASSES = 10
 MEAN, STD = 0.5, 0.25
 SECONDS_PER_MEASUREMENT = 0.5
@@ -122,7 +122,7 @@ def _measure(twins: dict[str, Architecture], rounds: int, threads: int) -> dict[
 
 
 def _network(architecture: Architecture) -> nn.Module:
-    """As after a training: batch norms that differ in each channel, which share no constants."""
+    """A network whose batch norms differ by channel, as after training, and share no constants."""
     network = build(architecture).eval()
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -133,7 +133,7 @@ def _network(architecture: Architecture) -> nn.Module:
 
 
 def _sizes(network: nn.Module, translated: Translated) -> dict[str, int]:
-    """Bytes of the two files of an export, and bits counted for the first."""
+    """Bytes of the two files of an export, weights and graph, and bits counted for the weights."""
     with tempfile.TemporaryDirectory() as folder:
         graph, weights = Path(folder) / MODEL, Path(folder) / WEIGHTS
         ov.serialize(translated.model, graph, weights)
@@ -168,7 +168,7 @@ def _times_at(
 
 
 def _in_openvino(translated: Translated, pixels: np.ndarray, threads: int) -> Callable[[], object]:
-    """A batch through the exported form.
+    """A function that runs a batch through the exported form.
 
     Raises:
         UserError: a binary convolution is not computed by XNOR and popcount here.
@@ -196,7 +196,7 @@ def _in_torch(network: nn.Module, pixels: np.ndarray) -> Callable[[], object]:
 
 
 def _contender(once: Callable[[], object]) -> Contender:
-    """As many calls as take `SECONDS_PER_MEASUREMENT`; the unit is a call."""
+    """A contender of as many calls as take `SECONDS_PER_MEASUREMENT`; its unit is a call."""
     once()
     trial = interleave({"": Contender(once, 1)}, 1, CPU)[""][0].seconds
     calls = max(1, round(SECONDS_PER_MEASUREMENT / trial))
@@ -213,7 +213,7 @@ def _times(samples: Samples, batch: int) -> dict[str, dict[str, float]]:
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:
-    """Median, smallest and largest, to four digits."""
+    """Median, smallest and largest value, to four significant digits."""
     chosen = {"median": np.median(values), "min": values.min(), "max": values.max()}
     return {name: float(f"{value:.4g}") for name, value in chosen.items()}
 

@@ -10,7 +10,7 @@ from benchmarks.workload import Workload
 
 
 def measure(workload: Workload, rounds: int, batches: int) -> dict[str, Any]:
-    """Images/s of our batches, and of `batches` batches of PIL images, here and in two workers."""
+    """Images/s of our batches, and of `batches` batches of PIL images made here and in workers."""
     ours = workload.our_batches()
     epochs = itertools.count()
     size = workload.batch_size

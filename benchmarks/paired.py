@@ -16,7 +16,7 @@ finds up to four batches ready, which is in its favour."""
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to measure, and how many units (images, steps) one run of it is."""
+    """Something to measure, and the number of units (images, steps) in one run of it."""
 
     run: Callable[[], object]
     units: int
@@ -24,10 +24,10 @@ class Contender:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one unit took, as the mean over one run."""
+    """Time of one unit, a mean over one run."""
 
     seconds: float
-    """On the clock on the wall."""
+    """Wall-clock time."""
     cpu_seconds: float
     """CPU time of all threads of this process and of the DataLoader workers it started."""
 
@@ -39,9 +39,9 @@ Spread = dict[str, float]
 def interleave(
     contenders: Mapping[str, Contender], rounds: int, device: torch.device
 ) -> dict[str, list[Sample]]:
-    """Run every contender once to warm up, then once in each round.
+    """Run every contender once to warm up, and then once in each round.
 
-    The order turns around from round to round. Samples of one round belong together.
+    The order is reversed from round to round. The i-th samples of all contenders are of one round.
     """
     for contender in contenders.values():
         contender.run()
@@ -65,7 +65,7 @@ def ratio(numerator: Samples, denominator: Samples) -> dict[str, Spread]:
 
 
 def rate(samples: Samples) -> dict[str, Spread | float]:
-    """Units per second on the wall, and the median of CPU milliseconds of a unit."""
+    """Units per second of wall-clock time, and the median CPU milliseconds of a unit."""
     return {
         "per_second": _spread([1 / sample.seconds for sample in samples]),
         "cpu_milliseconds": _spread([1e3 * sample.cpu_seconds for sample in samples])["median"],
@@ -82,7 +82,7 @@ def _measure(contender: Contender, device: torch.device) -> Sample:
 
 
 def _spread(values: Sequence[float]) -> Spread:
-    """Median, smallest and largest, to four digits."""
+    """Median, smallest and largest value, to four significant digits."""
     chosen = {"median": statistics.median(values), "min": min(values), "max": max(values)}
     return {name: float(f"{value:.4g}") for name, value in chosen.items()}
 

@@ -15,8 +15,9 @@ COMPILED = "code that torch.compile made"
 def measure(workload: Workload, network: Network) -> dict[str, Any]:
     """Shares of the operators that take longest in a step of the row complete, largest first.
 
-    A share is of the time in which operators ran, their callees' not counted; of the GPU's time on
-    a GPU. What torch.compile fused counts as one operator, COMPILED.
+    Shares are of the total time of all operators, which on a GPU is the GPU's time. The time of an
+    operator excludes the operators that it calls. Code that torch.compile fused counts as one
+    operator, COMPILED.
     """
     loop = OurLoop(workload, network, "complete", STEPS)
     loop.epoch()

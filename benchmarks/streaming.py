@@ -1,9 +1,9 @@
 """How fast streamed images are decoded and cropped, and what memory an epoch takes.
 
-For each number of workers one epoch of training batches (decoding, random resized crop, flip,
-normalisation on the device; no network) is timed: seconds until the first batch, images per second
-from then on, images per second of CPU time of all processes (what one core does), and memory of all
-processes along the epoch (Linux tells).
+For each number of workers, one epoch of training batches is timed: decoding, random resized crop,
+flip, and normalisation on the device, without a network. Measured are the seconds until the first
+batch, the images per second from then on, the images per second of CPU time of all processes (what
+one core does), and the memory of all processes along the epoch, as Linux reports it.
 
 reads   DATA, the index that the stage prepare wrote with the section `streaming`, and its images
 writes  OUT, one JSON file, with hardware and versions; without --out nothing
@@ -37,7 +37,7 @@ from pipeline.provenance import ROOT, provenance
 from stages.arguments import whole_number
 
 SAMPLES = 10
-"""Times that memory is read along an epoch."""
+"""About how often memory is read along an epoch."""
 
 
 def main() -> None:
@@ -85,13 +85,13 @@ def main() -> None:
 
 
 def mean_bytes(folder: Path) -> int:
-    """Bytes of an encoded training image."""
+    """Mean size of an encoded training image, in bytes."""
     sizes = pq.read_table(folder / "train.parquet", columns=["size"])["size"]
     return round(pc.mean(sizes).as_py())
 
 
 def measure_alone(*arguments: Any) -> dict[str, Any]:
-    """`measure` in a process of its own, whose memory nothing has used before."""
+    """Run `measure` in a process of its own, whose memory nothing has used before."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as process:
         return process.submit(measure, *arguments).result()
 
@@ -99,7 +99,7 @@ def measure_alone(*arguments: Any) -> dict[str, Any]:
 def measure(
     data: Path, workers: int, batch_size: int, batches: int | None, compute: Compute
 ) -> dict[str, Any]:
-    """Time one epoch with so many workers."""
+    """Time one epoch with `workers` workers, and read its memory."""
     execution = configure(compute, select_device(), binary=False)
     images = open_prepared(data)
     os.environ["BDBNN_WORKERS"] = str(workers)
@@ -132,13 +132,13 @@ def measure(
 
 
 def _cpu_seconds() -> float:
-    """CPU time of this process, and of the workers that ended."""
+    """CPU time of this process and of its workers that have ended."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _mebibytes() -> int:
-    """Memory of this process and its workers, what they share counting once, files not at all."""
+    """MiB of this process and its workers: shared memory counts once, and files do not count."""
     pids = (os.getpid(), *(child.pid for child in multiprocessing.active_children()))
     text = "".join(Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)
     return round(sum(map(int, re.findall(r"Pss_(?:Anon|Shmem): +(\d+) kB", text))) / 2**10)

@@ -38,7 +38,10 @@ def render(results: Path) -> str:
 
 
 def _machine(parts: dict[str, dict[str, Any]]) -> str:
-    """Heading; the number formats are those of training, the revision is that of each part."""
+    """Heading of a machine, with the revision of each part.
+
+    The number formats are those of the first part, which is that of training.
+    """
     revisions: dict[str, list[str]] = {}
     for part, each in parts.items():
         revisions.setdefault(each["revision"][:12], []).append(part)
@@ -196,7 +199,7 @@ def _inference(result: dict[str, Any]) -> str:
 
 
 def _ratio(ratio: dict[str, dict[str, float]] | None, form: str) -> list[str]:
-    """Two cells, of wall and of CPU time; that which the others are compared with has none."""
+    """Two cells, the ratios of wall-clock and of CPU time; 1 for what others are compared with."""
     return [_spread(ratio[time], form) if ratio else "1" for time in ("wall", "cpu")]
 
 

@@ -1,4 +1,4 @@
-"""What kurtosis loss and WDM cost in a step of binary ResNet-18."""
+"""Cost of the kurtosis loss and of WDM in a step of binary ResNet-18."""
 
 from dataclasses import replace
 from typing import Any, get_args
@@ -11,8 +11,9 @@ from pipeline.losses.mimicking import Form
 def measure(workload: Workload, rounds: int) -> dict[str, Any]:
     """Time of both losses with their gradient, for each form of WDM, and its share of our step.
 
-    The step is that of the row complete, in the form of WDM that `params` names; beside ours the
-    usual loop's losses, in its form. A measurement takes as many steps as ranks are kept for.
+    The step is that of the row complete, with the form of WDM that `params` names. The losses of
+    the usual loop, in its own form, are measured as well. One measurement takes as many steps as
+    the ranks of the weights are kept for.
     """
     steps = workload.params.mimicking.sort_every
     forms = {form: _loop(workload, form, steps) for form in get_args(Form)}

@@ -1,10 +1,11 @@
 """Compare the trainer with the field's usual loop, in turns, in one process.
 
-epoch   images/s of binary ResNet-20 (on a GPU of ResNet-18 too), in the row complete (all losses,
-        with a teacher) and the row binary (cross-entropy alone): our trainer; the same with an
-        optimizer that is not fused, in the other memory format, on a GPU with deterministic
-        algorithms, in float32 (as the usual loop), and that without torch.compile; the usual loop
-        with our network, and with the field's binary layers; then warm-up and peak memory of each
+epoch   images/s of binary ResNet-20, and on a GPU of ResNet-18 too, in the rows complete (all
+        losses, with a teacher) and binary (cross-entropy alone). Measured are our trainer; our
+        trainer with an optimizer that is not fused, in the other memory format, on a GPU with
+        deterministic algorithms, in float32 (as the usual loop), and in float32 without
+        torch.compile; the usual loop with our network, and with the field's binary layers; and
+        warm-up and peak memory of each of them
 terms   kurtosis loss and WDM of ResNet-18 with their gradient, as shares of our training step, also
         in float32
 input   images/s of our batches and of per-image transforms, without a network
@@ -12,8 +13,8 @@ profile where the time of our step of ResNet-20 and ResNet-18 goes
 
 An epoch is a fixed number of batches, augmented, without validation.
 
-reads   PARAMS: execution, losses, augmentation, student. Images: BDBNN_SHARED/data/cifar10 where
-        that is, else random ones of CIFAR's shape: speed does not depend on what they show
+reads   PARAMS: execution, losses, augmentation, student. Images: BDBNN_SHARED/data/cifar10 if it
+        is there, else random ones of CIFAR's shape: speed does not depend on what they show
 writes  OUT/<part>.json with hardware and versions; without --out nothing
 """
 

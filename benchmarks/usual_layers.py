@@ -1,7 +1,7 @@
-"""The field's binary convolution, in the passes its modules make (IR-Net's released form).
+"""The field's binary convolution, computed in separate passes as in IR-Net's released form.
 
-The results are ours; what differs is that nothing is fused or reused: mean, standard deviation and
-scale each pass over the weights, and the gradient of EDE is 1 - tanh^2, operation by operation.
+Its results equal ours, but nothing is fused or reused: mean, standard deviation and scale each take
+a pass over the weights, and the gradient of EDE is computed as 1 - tanh^2, operation by operation.
 """
 
 import math
@@ -31,7 +31,7 @@ class _BinaryQuantize(Function):
 
 
 class UsualBinaryConv2d(BinaryConv2d):
-    """Binary weights and activations, standardization and power-of-two scale."""
+    """Convolution with binary weights and activations, standardization and power-of-two scale."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (batch, channels, height, width)."""
@@ -55,7 +55,7 @@ class UsualBinaryConv2d(BinaryConv2d):
 
 
 def use_usual_layers(model: nn.Module) -> nn.Module:
-    """Let every binary convolution of `model` compute in the usual passes, in place."""
+    """Make every binary convolution of `model` compute in the usual passes, in place."""
     for convolution in binary_convolutions(model).values():
         convolution.__class__ = UsualBinaryConv2d
     return model

@@ -1,11 +1,11 @@
 """The field's usual training loop, written from its description, to compare ours with.
 
-As in the released code of BD-BNN and IR-Net: a data set that hands out one PIL image at a time,
-torchvision transforms on each, a DataLoader with two workers, eager execution, the teacher under
-no_grad, layers found by walking `named_modules` at every step, the kurtosis as one object per layer
-built at every step and computed as ((w - mean) / std) ** 4, WDM in the form the released trainer
-calls (`released`), and loss and accuracy read back at every step. The network is handed in: ours,
-or with the layers of usual_layers.py.
+It works as the released code of BD-BNN and IR-Net does: a data set returns one PIL image at a time,
+torchvision transforms each of them, a DataLoader has two workers, execution is eager, and the
+teacher runs under no_grad. At every step, layers are found by walking `named_modules`, the kurtosis
+is built as one object per layer and computed as ((w - mean) / std) ** 4, and loss and accuracy are
+read back. WDM has the form that the released trainer calls (`released`). The network is passed in:
+it is ours, as it is or with the layers of usual_layers.py.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,11 +25,11 @@ WORKERS = 2
 
 
 class PilImages(Dataset):
-    """Images uint8 (N, C, H, W) as torchvision's CIFAR10 hands them out: one, through PIL.
+    """Images, uint8 (N, C, H, W), returned as torchvision's CIFAR10 does: one by one, through PIL.
 
     Args:
         split: images and labels.
-        transform: from a PIL image to what the loop takes.
+        transform: turns a PIL image into what the loop takes.
     """
 
     def __init__(self, split: Split, transform: transforms.Compose) -> None:
@@ -54,7 +54,7 @@ def pil_loader(
     workers: int,
     pin: bool = False,
 ) -> DataLoader:
-    """Random crop, flip, ToTensor and Normalize for each image, in `workers` processes."""
+    """A loader that crops, flips and normalises each image by itself, in `workers` processes."""
     transform = transforms.Compose(
         [
             transforms.RandomCrop(split.images.shape[2], padding),
@@ -74,7 +74,7 @@ def pil_loader(
 
 
 def endless(loader: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
-    """Its batches, epoch after epoch, so that a short measurement pays for no start of workers."""
+    """Batches of a loader, epoch after epoch: a short measurement need not pay for new workers."""
     while True:
         yield from loader
 
@@ -135,12 +135,12 @@ class UsualLoop:
         self.correct = 0.0
 
     def train(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """A step on each batch."""
+        """Take a step on each batch."""
         for images, labels in batches:
             self.step(images, labels)
 
     def step(self, images: Tensor, labels: Tensor) -> None:
-        """One step on a batch from a DataLoader."""
+        """Take one step on a batch from a DataLoader."""
         images = images.to(self.device, non_blocking=True)
         labels = labels.to(self.device, non_blocking=True)
         output = self.student(images)
@@ -159,7 +159,7 @@ class UsualLoop:
         self.optimizer.step()
 
     def weight_terms(self) -> Tensor:
-        """Kurtosis loss and WDM, weighted; layers are looked up and paired anew."""
+        """Weighted sum of kurtosis loss and WDM; layers are looked up and paired anew."""
         assert self.teacher is not None
         target = self.params.kurtosis.target
         assert isinstance(target, float)

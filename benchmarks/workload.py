@@ -1,4 +1,4 @@
-"""What is measured: networks, images, and the two loops that train the one with the other."""
+"""What is measured: networks, images, and the two loops that train networks on images."""
 
 import itertools
 import os
@@ -34,12 +34,12 @@ Row = Literal["complete", "binary"]
 CLASSES = 10
 IMAGE_SIZE = 32
 TRAINING_IMAGES = 45_000
-"""As many as a CIFAR-10 run trains on, a tenth being held out for validation."""
+"""As many as a CIFAR-10 run trains on after a tenth is held out for validation."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """A training split and what a loop needs to know of it."""
+    """A training split and what a loop needs to know about it."""
 
     split: Split
     description: str
@@ -74,7 +74,7 @@ def load_images() -> Images:
 
 @dataclass(frozen=True)
 class Workload:
-    """A batch size, augmentation and losses (`params`), in an execution, on some images."""
+    """What all loops share: batch size, augmentation and losses (`params`), execution, images."""
 
     params: Params
     execution: Execution
@@ -157,7 +157,7 @@ class OurLoop:
         self._trainer.train_epoch(next(self._epochs), Interruption())
 
     def weight_terms(self) -> None:
-        """Kurtosis loss and WDM of as many steps as an epoch has, and their gradient."""
+        """Compute kurtosis loss, WDM and their gradient as often as an epoch has steps."""
         logits = torch.zeros(1, CLASSES, device=self._device)
         label = torch.zeros(1, dtype=torch.int64, device=self._device)
         objective = self.task.objective
@@ -169,7 +169,8 @@ class OurLoop:
 class UsualEpoch:
     """The usual loop over a fixed number of batches of its DataLoader.
 
-    Its network is ours to the operation, or with `usual_layers` computes in the field's passes.
+    Its network is ours, operation by operation; with `usual_layers` it computes in the field's
+    passes.
     """
 
     def __init__(
@@ -204,6 +205,6 @@ class UsualEpoch:
         self.loop.train(itertools.islice(self._batches, self._count))
 
     def weight_terms(self) -> None:
-        """Kurtosis loss and WDM of as many steps as an epoch has, and their gradient."""
+        """Compute kurtosis loss, WDM and their gradient as often as an epoch has steps."""
         for _ in range(self._count):
             self.loop.weight_terms().backward()

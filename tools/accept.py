@@ -1,16 +1,16 @@
-"""Accept a refactoring: show that the code computes what it computed at BASE, then say so to DVC.
+"""Accept a refactoring: show that the code computes what it computed at BASE, then tell DVC so.
 
-Where nothing but comments, docstrings and layout changed, the programs are the same, and there is
+If nothing but comments, docstrings and layout changed, the programs are the same, and there is
 nothing to run. Otherwise short chains run with the code of BASE and with that of the working tree:
 all rows of the digits at their smallest, the variants of the study, both steps on a few images in
-folders, and CIFAR-10 where its shards are. If every output has the same hash, and if every changed
-line of the code of trainings and evaluations ran, the hashes of the code in each dvc.lock are
-brought up to date, as `dvc commit` would, and results/accepted.csv gets a line. Otherwise nothing
-changes, and the exit code is 1.
+folders, and CIFAR-10 if its shards are there. If every output has the same hash, and if every
+changed line of the code of trainings and evaluations ran, the hashes of the code in each dvc.lock
+are brought up to date, as `dvc commit` would do, and results/accepted.csv gets a line. Otherwise
+nothing changes, and the exit code is 1.
 
-Chains succeed, so no line that refuses bad input runs in them. With --tests, the tests named have
-to pass as well, and the lines they run count as run. The chains have a table of each recipe, and so
-run every line that made a committed result from sound data.
+Chains succeed, so the lines that refuse bad input do not run in them. With --tests, the named tests
+must pass as well, and the lines that they run count as run. The chains include a table of each
+recipe, so they run every line that made a committed result from sound data.
 
 reads   the commit BASE, the working tree, CIFAR10_SHARDS
 writes  programs/, dvc.lock of each table, results/accepted.csv
@@ -65,11 +65,11 @@ class Chain:
     """A table made small.
 
     Attributes:
-        name: As results/accepted.csv names it.
+        name: Its name in results/accepted.csv.
         recipe: Its dvc.yaml.
         params: Values that replace those of its params file, by section and key.
         cells: Values that replace those of its cells.yaml.
-        environment: Variables that its stages read.
+        environment: Environment variables that its stages read.
     """
 
     name: str
@@ -130,7 +130,8 @@ def revision(name: str) -> str:
 def is_same_program(base: str, path: str) -> bool:
     """Whether a file of the working tree computes what it computed at `base`.
 
-    So does a file that no chain reads, and code of which only comments and docstrings changed.
+    This is also true of a file that no chain reads, and of code in which only comments and
+    docstrings changed.
     """
     if not DECISIVE.match(path):
         return True
@@ -148,8 +149,8 @@ def compare(base: str, folder: Path, tests: Sequence[str]) -> tuple[list[str], i
 
     Args:
         base: a commit.
-        folder: an empty one, to work in.
-        tests: what pytest is given, whose lines count as run if it passes.
+        folder: an empty folder to work in.
+        tests: arguments of pytest. The lines that these tests run count as run.
 
     Returns:
         Names of the chains and tests, and the number of outputs that are equal.
@@ -204,14 +205,14 @@ def _chains(folder: Path) -> Iterator[Chain]:
         yield Chain(
             "cifar10",
             Path("tables/cifar10/dvc.yaml"),
-            # bfloat16 only where the CPU has it: it is ten times slower without
+            # bfloat16 only if the CPU has instructions for it: else it is ten times slower
             {**TINY_TRAININGS, "data": {"limit": 300}, "compute": {"precision": "auto"}},
             environment={"CIFAR10_SHARDS": shards},
         )
 
 
 def _run_tests(tests: Sequence[str], coverage: Path) -> None:
-    """Run tests on the working tree, watched by coverage, as are the processes they start."""
+    """Run tests on the working tree; coverage watches them and the processes they start."""
     settings = coverage.with_name("tests.rc")
     settings.write_text(
         f"[run]\npatch = subprocess\nparallel = true\ndata_file = {coverage}\n"
@@ -234,7 +235,7 @@ def _watched(coverage: Path, side: Path) -> list[str]:
 
 
 def _draw_images(folder: Path) -> None:
-    """Two classes of noise as JPEG files: 12 images each to train and 4 to test."""
+    """Draw two classes of noise as JPEG files, with 12 training and 4 test images in each."""
     random = np.random.default_rng(0)
     for split, count in (("train", 12), ("val", 4)):
         for label in ("dark", "light"):
@@ -253,7 +254,7 @@ def _copy_commit(base: str, side: Path) -> None:
 
 
 def copy_tree(side: Path) -> None:
-    """Copy the working tree as Git would take it, but for results, into a repository of its own."""
+    """Copy what Git would take of the working tree, without results, into a new repository."""
     side.mkdir()
     listed = _git("ls-files", "--cached", "--others", "--exclude-standard", "-z")
     present = [name for name in listed.split("\0") if name and os.path.lexists(name)]
@@ -266,14 +267,14 @@ def copy_tree(side: Path) -> None:
 
 
 def _begin(side: Path) -> None:
-    """Make a copy a repository without what was written before, which is no output of a chain."""
+    """Turn a copy into a repository, without earlier outputs, which no chain has written."""
     for written in WRITTEN:
         shutil.rmtree(side / written, ignore_errors=True)
     subprocess.run(["git", "init", "--quiet", str(side)], check=True)
 
 
 def _run(chain: Chain, sides: dict[str, Path], coverage: Path) -> None:
-    """Run a chain on both sides at once; the tree's is watched by coverage."""
+    """Run a chain on both sides at once; coverage watches that of the working tree."""
     running = {
         name: start(chain, side, coverage if name == "tree" else None)
         for name, side in sides.items()
@@ -291,7 +292,19 @@ def _run(chain: Chain, sides: dict[str, Path], coverage: Path) -> None:
 
 
 def start(chain: Chain, side: Path, coverage: Path | None) -> subprocess.Popen[str]:
-    """Make the table small in `side` and run its stages there."""
+    """Make the table small in `side` and start its stages there.
+
+    Args:
+        chain: the table, and how to make it small.
+        side: a copy of the project.
+        coverage: file for the lines that run; None: they are not watched.
+
+    Returns:
+        The running process; it writes errors to its standard output too.
+
+    Raises:
+        UserError: `side` does not have the table.
+    """
     cells_path = side / chain.recipe.with_name("cells.yaml")
     if not cells_path.is_file():
         raise UserError(f"chain {chain.name}: {cells_path.relative_to(side)} is not there")
@@ -349,7 +362,7 @@ def unexecuted(base: str, coverage: Path, side: Path) -> Iterator[tuple[str, int
 
 
 def _executed_lines(coverage: Path, roots: Sequence[Path]) -> dict[str, set[int]]:
-    """Lines that ran of each file, by its path below any of the roots."""
+    """Numbers of the lines of each file that ran, by its path below whichever root holds it."""
     report = coverage.with_suffix(".json")
     tool = [sys.executable, "-m", "coverage"]
     data = ["--rcfile=/dev/null", f"--data-file={coverage}", "--quiet"]
@@ -367,7 +380,7 @@ def _executed_lines(coverage: Path, roots: Sequence[Path]) -> dict[str, set[int]
 def changed_lines(base: str) -> dict[str, set[int]]:
     """Numbers of the lines that the working tree adds to or changes in each file of `base`.
 
-    A file of which it only takes lines away, or which is gone, has none.
+    A file that only loses lines, or that is gone, has none.
     """
     names = _git("diff", "--name-only", "--no-renames", "-z", base)
     changed: dict[str, set[int]] = {name: set() for name in names.split("\0") if name}
@@ -388,7 +401,7 @@ def changed_lines(base: str) -> dict[str, set[int]]:
 def statements(source: str) -> dict[int, int]:
     """The first line of the innermost statement that each line of Python code belongs to.
 
-    Docstrings and other constants that stand alone are left out, as are lines of no statement.
+    Docstrings and other constants that stand alone are left out, as are lines outside a statement.
     """
     found: dict[int, int] = {}
     for node in ast.walk(ast.parse(source)):  # outer statements come before inner ones
@@ -411,8 +424,8 @@ def statements(source: str) -> dict[int, int]:
 def commit_code() -> int:
     """Write the programs of the stages, and bring their hashes in every dvc.lock up to date.
 
-    Parameters, data and outputs keep the hashes they were recorded with: a stage for which these
-    have changed stays stale, and so does a report whose code has changed: it renders in seconds.
+    Parameters, data and outputs keep the hashes they were recorded with, so a stage for which these
+    have changed stays stale. So does a report whose code has changed, as it renders in seconds.
 
     Returns:
         The number of stages.
@@ -432,7 +445,7 @@ def commit_code() -> int:
 
 
 def _commit_programs(stages: Iterable[Any]) -> int:
-    """Bring what the locks of DVC's stages record of programs up to date; how many have some."""
+    """Update the hashes of programs in the locks of `stages`; return how many stages have some."""
     accepted: dict[str, list[Any]] = {}
     for stage in stages:
         programs = [dep for dep in stage.deps if str(dep).startswith("programs/")]

@@ -1,8 +1,9 @@
-"""Bring a table up to date with several stages at a time, in as many `dvc repro`.
+"""Bring a table up to date, running several `dvc repro` at a time.
 
-What the table needs of another one is brought up to date too. A stage starts as soon as those that
-it depends on are done. Ctrl-C and SIGTERM end the trainings after they have saved their last epoch;
-the same command goes on from there, and from what `make carry` brought from another machine.
+The stages that it needs of another table are brought up to date too. A stage starts as soon as
+those that it depends on are done. Ctrl-C and SIGTERM end the trainings after they have saved their
+last epoch. The same command continues from there, and from what `make carry` brought from another
+machine.
 
 reads   the dvc.yaml of the table, checkpoints/, networks/
 writes  what its stages write, and its dvc.lock
@@ -50,12 +51,13 @@ def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:
 
     Args:
         recipe: dvc.yaml of the table.
-        only: names of stages, without the recipe; with these, only they and what they need.
+        only: names of stages, without the recipe. If there are any, only they and what they need
+            are returned.
 
     Raises:
         UserError: the recipe has no stage of such a name, or DVC cannot read it.
     """
-    # they take a second, which --help need not wait for
+    # These imports take a second, which --help need not wait for.
     from dvc.exceptions import DvcException  # noqa: PLC0415
     from dvc.repo import Repo  # noqa: PLC0415
 
@@ -81,7 +83,7 @@ def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:
 
 
 class Campaign:
-    """Stages that run several at a time.
+    """A run of stages, several at a time.
 
     Args:
         needs: each stage and those that must be done before it.
@@ -123,7 +125,7 @@ class Campaign:
                         done.update(batch)
                         print(f"[{len(done)} of {len(self._needs)}] {', '.join(batch)}", flush=True)
                     elif len(batch) > 1:
-                        again += batch  # DVC stopped at the first that failed
+                        again += batch  # one by one: DVC stopped at the first that failed
 
     def _repro(self, stages: list[str]) -> int:
         if self._stopped.is_set():
@@ -137,14 +139,14 @@ class Campaign:
             self._running.discard(process)
 
     def _stop(self, number: int, _: object) -> None:
-        """Tell the trainings, not only DVC, which would leave them running."""
+        """Signal the trainings as well as DVC, which by itself would leave them running."""
         self._stopped.set()
         for process in list(self._running):
             os.killpg(process.pid, number)
 
 
 def _take_batch(ready: list[str], jobs: int) -> list[str]:
-    """Remove the stages from `ready` that one `dvc repro` gets, several where many are ready.
+    """Take the stages for one `dvc repro` out of `ready`: several if many are ready.
 
     A `dvc repro` reads every recipe before it runs anything, which takes seconds.
     """

@@ -1,10 +1,10 @@
 """Carry the trainings of a table to another machine, through Git.
 
 Without --restore, the newest intact checkpoint of each unfinished training is copied from .scratch/
-to checkpoints/, and what was carried of trainings that have ended since is removed. Trained
-networks that stages of the table have still to read, teachers above all, are pushed to networks/, a
+to checkpoints/, and carried checkpoints of trainings that have ended since are removed. Trained
+networks that stages of the table still have to read, above all teachers, are pushed to networks/, a
 DVC remote. Both folders are meant to be committed. With --restore, which is how `make run` begins,
-checkpoints are copied back, unless .scratch/ has a later epoch, and networks are pulled.
+checkpoints are copied back unless .scratch/ has a later epoch, and networks are pulled.
 
 reads   dvc.yaml and dvc.lock of the table, .scratch/<table>, models/<table>, checkpoints/<table>
 writes  checkpoints/<table>, networks/, or with --restore .scratch/<table>, models/<table>
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def push(table: str) -> None:
-    """Push the trained networks of a table that stages have still to read."""
+    """Push the trained networks of a table that stages still have to read."""
     with _open_repository() as repo:
         stages = _stages(repo, table)
         needed = [stage.addressing for stage in stages if _is_needed(stage, stages)]
@@ -55,7 +55,7 @@ def push(table: str) -> None:
 
 
 def pull(table: str) -> None:
-    """Pull the trained networks in the dvc.lock of a table that are not here and were pushed."""
+    """Pull the trained networks in a table's dvc.lock that were pushed and are missing here."""
     if not Path(REMOTE).is_dir():
         return
     with _open_repository() as repo:
@@ -104,7 +104,7 @@ def carry(table: str) -> list[Path]:
     """Make checkpoints/<table> hold the newest checkpoint of each unfinished training, and no more.
 
     Returns:
-        What it holds now and did not hold before.
+        The checkpoints that it holds now and did not hold before.
     """
     newest = {
         key: path for key, path in _newest(SCRATCH / table).items() if not _has_ended(table, key)
@@ -125,7 +125,7 @@ def _has_ended(table: str, key: Path) -> bool:
 
 
 def restore(table: str) -> list[Path]:
-    """Copy what is carried to where trainings look for it.
+    """Copy carried checkpoints to where trainings look for them.
 
     Returns:
         The copies.
@@ -139,10 +139,10 @@ def restore(table: str) -> list[Path]:
 
 
 def _newest(area: Path) -> dict[Path, Path]:
-    """The newest intact checkpoint by training and fingerprint, as a path below `area`."""
+    """The newest intact checkpoint below `area`, for each training and fingerprint."""
     return {
         mark.parent.relative_to(area): mark.with_suffix(".safetensors")
-        for mark in sorted(area.glob("*/*/epoch-*.sha256"))  # a later one takes the place
+        for mark in sorted(area.glob("*/*/epoch-*.sha256"))  # a later epoch replaces an earlier
         if _is_intact(mark)
     }
 

@@ -1,7 +1,7 @@
-"""Run every stage of a table in one process, but for its report, in the order DVC would run them.
+"""Run every stage of a table but its report in one process, in the order that DVC would take.
 
-One process imports torch once and can be watched by coverage: the stages of a short chain take a
-second each, where `dvc repro` starts a new interpreter for each of them.
+One process imports torch once, and coverage can watch it. The stages of a short chain take only a
+second each, and `dvc repro` would start a new interpreter for each of them.
 
 reads   the dvc.yaml of the table and what its stages read
 writes  what its stages write, and nothing of DVC's
@@ -26,7 +26,8 @@ def main() -> None:
     parser.add_argument("recipe", type=Path, help="dvc.yaml of the table")
     for module, arguments in stage_commands(parser.parse_args().recipe):
         sys.argv = [module, *arguments]
-        # Coverage sees the decoding of a training here, and the start of processes in an evaluation
+        # Without workers a training decodes here, where coverage sees it; the evaluation keeps its
+        # workers, so that coverage sees how they are started.
         os.environ["BDBNN_WORKERS"] = "" if module == "stages.evaluate" else "0"
         try:
             runpy.run_module(module, run_name="__main__", alter_sys=True)

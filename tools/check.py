@@ -1,9 +1,9 @@
 """Recompute what the shipped exports get right and compare it with what is committed.
 
-For each EXPORTS/<table>/<run> the test images are read again from their source, the network is run
-by OpenVINO, and its outcome for every image is held against RESULTS/<table>/outcomes, its top-1
-against RESULTS/<table>/<run>.json. Nothing is trained or downloaded. Prints a line for each export;
-the exit code is 1 if one of them failed, or if there was nothing to check.
+For each EXPORTS/<table>/<run>, the test images are read again from their source, and OpenVINO runs
+the network. Its outcome for every image is compared with RESULTS/<table>/outcomes, and its top-1
+with RESULTS/<table>/<run>.json. Nothing is trained or downloaded. A line is printed for each
+export, and the exit code is 1 if one of them failed or if there was nothing to check.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from pipeline.inference.manifest import MANIFEST, Manifest
 from pipeline.params import Data, resolve
 
 NAMED = 5
-"""Images whose outcome differs, of those at most so many are named."""
+"""Most images with a different outcome that a message names."""
 
 
 class NotHereError(Exception):
@@ -64,10 +64,10 @@ def _tell(line: str) -> None:
 
 
 def _check(folder: Path, results: Path) -> str:
-    """What was found, in words.
+    """Check one export and say in words what was found.
 
     Raises:
-        UserError: a file is missing or damaged, or an outcome or figure is another.
+        UserError: a file is missing or damaged, or an outcome or a figure differs.
         NotHereError: there are no test images to compute with.
     """
     network = load_export(folder)
@@ -96,7 +96,12 @@ def _check(folder: Path, results: Path) -> str:
 
 
 def _data(manifest: Manifest) -> str:
-    """The section `data` of the params, as JSON, if its images are here to be read again."""
+    """The section `data` of the params as JSON, if its images can be read again here.
+
+    Raises:
+        UserError: the section is malformed.
+        NotHereError: the images are not here, or they are streamed.
+    """
     try:
         data = Data.model_validate(manifest.data)
     except ValidationError as error:
@@ -114,7 +119,7 @@ def _data(manifest: Manifest) -> str:
 
 @functools.cache
 def _test_images(data: str, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 (N, C, H, W) and labels int64 (N,) of the test split, as prepare writes them."""
+    """The test split as prepare writes it: images uint8 (N, C, H, W) and labels int64 (N,)."""
     section = Data.model_validate_json(data)
     try:
         source = load_source(section)

@@ -15,7 +15,7 @@ def main() -> None:
     """Entry point of `make clean`.
 
     Raises:
-        UserError: a training runs, and nothing is removed; or it cannot be removed.
+        UserError: a training runs, in which case nothing is removed; or the area cannot be removed.
     """
     if SCRATCH.is_symlink() or (SCRATCH.exists() and not SCRATCH.is_dir()):
         raise UserError(f"{SCRATCH}: is no folder of this project; remove it by hand")

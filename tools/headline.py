@@ -17,7 +17,7 @@ PUBLISHED = Path(__file__).parents[1] / "reports" / "published.csv"
 
 
 def headline(results: Results) -> str:
-    """Test top-1 of every row of every network with its interval, and the verdicts in short."""
+    """Test top-1 of every row of every network with its interval, and the verdicts in brief."""
     judged = verdicts(results, results.dataset, read_lines(PUBLISHED, PublishedFigure))
     confidence = f"{100 * results.evaluation['confidence']:g} % interval"
     lines = []

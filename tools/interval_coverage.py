@@ -1,14 +1,14 @@
 """Measure how often the intervals of top-1 contain the truth, in simulated experiments.
 
-Image i is right under seed s if d_i + a_s + e_is > 0: difficulties d with standard deviation 2, the
-same for all seeds, shifts a of the seeds, and standard normal noise e, all of them Gaussian. So two
-seeds agree about an image as two seeds of the digits do, whose outcomes have tetrachoric
-correlations of 0.78 to 0.85 for the 1-bit rows. Both rows of a comparison are drawn by the same
-law, so their true difference is 0.
+Image i is right under seed s if d_i + a_s + e_is > 0. All three terms are Gaussian: the
+difficulties d of the images, with standard deviation 2 and the same for all seeds; the shifts a of
+the seeds; and standard normal noise e. Two seeds then agree about an image as two seeds of the
+digits do, whose outcomes have tetrachoric correlations of 0.78 to 0.85 for the 1-bit rows. Both
+rows of a comparison are drawn from the same distribution, so their true difference is 0.
 
-Prints a line of a Markdown table for each case: in how many percent of the experiments the interval
-of a row contains its top-1 and that of a difference contains 0, both of 95 %, and in how many the
-p-value of a difference is below 0.05 / 8, Holm's first threshold in a family of eight.
+Prints a line of a Markdown table for each case. It says in how many percent of the experiments the
+95 % interval of a row contains its top-1, in how many that of a difference contains 0, and in how
+many the p-value of a difference is below 0.05 / 8, Holm's first threshold in a family of eight.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares of the experiments."""
+    """Shares of the experiments, from 0 to 1.
+
+    Attributes:
+        row: The interval of a row contains its top-1.
+        difference: The interval of a difference contains 0.
+        called_different: The p-value is below Holm's first threshold.
+    """
 
     row: float
     difference: float
@@ -91,7 +97,7 @@ def coverage(case: Case, experiments: int) -> Coverage:
 def _pairs(case: Case, experiments: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Outcomes of two rows, bool (seeds, images) each."""
     random = np.random.default_rng(0)
-    # of a Gaussian shift a, top-1 spreads by the density at the threshold times std(a)
+    # A Gaussian shift a makes top-1 spread by std(a) times the density at the threshold.
     of_images = np.hypot(DIFFICULTY_STD, 1)
     shift_std = case.spread * of_images / norm.pdf(norm.ppf(case.top1))
     mean = norm.ppf(case.top1) * np.hypot(of_images, shift_std)

@@ -1,4 +1,4 @@
-"""Look at the machinery: every stage of the digits but the report, at its smallest.
+"""Look at the machinery: run every stage of the digits but the report, at its smallest.
 
 It runs in a temporary folder on two batches an epoch, and what it prints is marked as no result.
 
@@ -22,7 +22,7 @@ def main() -> None:
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as folder:
         params = {**DIGITS.params, "debug": {"batches": 2}}
-        # torch leaves an empty folder where temporary files go
+        # torch leaves an empty folder among the temporary files
         chain = replace(DIGITS, params=params, environment={"TMPDIR": folder})
         side = Path(folder) / "tree"
         copy_tree(side)

@@ -77,10 +77,10 @@ def blocks(root: Path, tables: Sequence[Results]) -> dict[str, str]:
 
 
 def old(readme: str, name: str) -> str:
-    """What stands in a block of README.md.
+    """Current content of a block of README.md.
 
     Raises:
-        UserError: the block is not there, or there twice.
+        UserError: the block is missing or occurs more than once.
     """
     found = re.findall(rf"^<!-- {name} -->\n(.*?)^<!-- end -->$", readme, re.DOTALL | re.MULTILINE)
     if len(found) != 1:
@@ -94,7 +94,7 @@ def draw(tables: Sequence[Results]) -> bytes:
     """The picture of the method as PNG, with weights of the first network of PICTURED.
 
     Raises:
-        UserError: there are no results of it, or they lack a row that is drawn.
+        UserError: there are no results of PICTURED, or they lack a row that is drawn.
     """
     results = next((each for each in tables if each.dataset == PICTURED), None)
     if results is None:
@@ -108,7 +108,7 @@ def _marked(name: str, content: str) -> str:
 
 
 def _paragraphs(parts: Sequence[str]) -> str:
-    """With a blank line before, between and after them: GitHub reads no Markdown beside HTML."""
+    """Surround each part with blank lines: GitHub reads no Markdown on lines next to HTML."""
     return "".join(f"\n{part.strip()}\n" for part in parts if part) + "\n"
 
 

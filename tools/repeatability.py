@@ -53,9 +53,9 @@ def main() -> None:
 
 
 def run_in_clone(clone: Path, pipeline: str) -> Hashes:
-    """Clone HEAD, run every stage with nothing cached, return the hashes of the outputs.
+    """Clone HEAD, run every stage with nothing cached, and return the hashes of the outputs.
 
-    Without --force DVC would skip stages whose results lie in Git, once what they read is the same.
+    Without --force, DVC would skip stages whose results lie in Git if their inputs are unchanged.
     """
     _run(["git", "clone", "--quiet", str(ROOT), str(clone)])
     site = clone.with_name("dvc-site")
@@ -69,14 +69,18 @@ def run_in_clone(clone: Path, pipeline: str) -> Hashes:
 
 
 def _run(command: list[str], **options: Any) -> None:
-    """Run a command, which tells on stderr what went wrong."""
+    """Run a command, which reports on stderr what went wrong.
+
+    Raises:
+        UserError: it failed.
+    """
     code = subprocess.run(command, check=False, **options).returncode
     if code:
         raise UserError(f"{' '.join(command[:2])} ended with {code}, see above")
 
 
 def threads(params: dict[str, Any]) -> str:
-    """What the hashes have to do with the number of threads."""
+    """A sentence on how the hashes depend on the number of threads."""
     count = params["compute"]["threads"]
     if count:
         return f"computed with {count} thread(s), compute.threads: with another number bits differ"

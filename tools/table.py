@@ -1,7 +1,7 @@
 """Set up a table for images of your own: the files of tables/NAME.
 
-Every row is trained with one seed, ResNet-20 on small images that are kept in memory. With --stream
-it is ResNet-18 for images of ImageNet's size, which are decoded anew in each epoch.
+Every row is trained with one seed. The network is ResNet-20, and small images are kept in memory.
+With --stream it is ResNet-18 for images of ImageNet's size, which are decoded anew in each epoch.
 
 reads   the images, as class folders (train/<class>/ with val/<class>/ or test/<class>/) or as
         Parquet shards (train-*.parquet with test-*.parquet or validation-*.parquet)
@@ -30,12 +30,12 @@ from tools.use import use
 ROOT = Path(__file__).resolve().parents[1]
 NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
 SMALL, LARGE, CROP = 32, 64, 224
-"""Sides of the images in pixels: in memory, in memory if the images are larger, streamed."""
+"""Side of the images in pixels: in memory; in memory, if they are larger; and streamed."""
 LARGER = 64
 """Median of the shorter sides above which images are kept at LARGE pixels."""
 SAMPLE = 64
 FEWEST = 10
-"""Training images of a class from which a tenth can be held out."""
+"""Least number of training images of a class from which a tenth can be held out."""
 
 
 def main() -> None:
@@ -58,10 +58,10 @@ def main() -> None:
 
 
 def table_folder(name: str) -> Path:
-    """Folder of a table that is not there yet.
+    """Folder for a new table, which is not there yet.
 
     Raises:
-        UserError: the name is not allowed or taken.
+        UserError: the name is not allowed, or it is taken.
     """
     if not re.fullmatch(NAME, name):
         raise UserError(
@@ -79,11 +79,11 @@ def look(images: Path) -> tuple[Data, Source]:
     """Find out which source reads the folder, and list its images.
 
     Returns:
-        The section `data` of the params, which names a folder of this repository as its other
-        clones can; and the images.
+        The section `data` of the params, and the images. A folder inside this repository is named
+        by its relative path, which other clones can use too.
 
     Raises:
-        UserError: none does; the message says what was found.
+        UserError: no source reads it; the message says what was found.
     """
     if not os.path.isdir(images):  # noqa: PTH112 -- Path's fails where a name is too long
         raise UserError(f"IMAGES is {str(images)!r}: no such folder")
@@ -117,7 +117,7 @@ def look(images: Path) -> tuple[Data, Source]:
 
 
 def side_of(samples: Samples) -> int:
-    """Side at which images are kept in memory, by the median of some of their shorter sides."""
+    """Side in pixels at which images are kept in memory, by the median of some shorter sides."""
     count = min(SAMPLE, len(samples.labels))
     chosen = np.linspace(0, len(samples.labels) - 1, count).astype(int)
     sides = [min(image.size) for _, image in samples.load(chosen)]
@@ -128,7 +128,8 @@ def write_table(folder: Path, template: str, data: Mapping[str, Any]) -> None:
     """Write the three files of a table, with those of `template` as the pattern.
 
     Raises:
-        UserError: the params do not fit each other; nothing is left then.
+        UserError: a file cannot be written, or the params do not fit together. Then no file is
+            left behind.
     """
     yaml = YAML()
     pattern = ROOT / "tables" / template

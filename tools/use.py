@@ -6,7 +6,7 @@ and a `.dvcignore` in the folder of a table, which Git does not track, shows it.
 hide the table again.
 
 reads   tables/TABLE/cells.yaml
-writes  tables/TABLE/.dvcignore, and that of the table which TABLE varies
+writes  tables/TABLE/.dvcignore, and that of the table that TABLE varies
 """
 
 import argparse

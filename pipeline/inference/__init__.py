@@ -11,5 +11,5 @@ Example:
 
 import sys
 
-# Importing openvino reports it to its makers, over the network, where this package can be imported.
+# Importing openvino reports that to its makers over the network if this package can be imported.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]

@@ -12,11 +12,11 @@ from pipeline.inference.preparation import read_pixels
 from pipeline.inference.runtime import openvino
 
 BATCH = 32
-"""Images that the engine is given at a time; any number of them is allowed."""
+"""Images that the engine gets at a time. A call may have any number of images."""
 
 
 class ExportedNetwork:
-    """An exported network, see `load_export`."""
+    """An exported network that OpenVINO runs; `load_export` makes one."""
 
     def __init__(self, manifest: Manifest, model: Any, engine: Any, threads: int) -> None:
         self.manifest = manifest
@@ -32,7 +32,7 @@ class ExportedNetwork:
             pixels: uint8 (N, channels, image_size, image_size), any N.
 
         Raises:
-            UserError: shape or dtype is another.
+            UserError: `pixels` has another shape or dtype.
         """
         size = self.manifest.image_size
         wanted = (self.manifest.channels, size, size)
@@ -44,7 +44,8 @@ class ExportedNetwork:
         logits = np.empty((len(pixels), len(self.manifest.classes)), np.float32)
         last = max(0, len(pixels) - BATCH)
         for start in range(0, len(pixels), BATCH):
-            part = slice(min(start, last), start + BATCH)  # of one size: compiling takes longest
+            # The last part overlaps the one before: one size for all, as compiling takes longest.
+            part = slice(min(start, last), start + BATCH)
             batch = np.ascontiguousarray(pixels[part])
             logits[part] = self.compiled(len(batch))(batch)[0]
         return logits
@@ -60,12 +61,12 @@ class ExportedNetwork:
 
 
 def compile_options(threads: int) -> dict[str, Any]:
-    """How OpenVINO is to compute: in float32, and fast for one batch at a time.
+    """Options that make OpenVINO compute in float32, and fast for one batch at a time.
 
-    By default it computes in bfloat16 where the processor can, which would turn signs.
+    By default it computes in bfloat16 where the processor can, which would flip signs.
 
     Args:
-        threads: How many; 0 leaves it to OpenVINO.
+        threads: Number of threads; 0 leaves it to OpenVINO.
     """
     return {
         "INFERENCE_PRECISION_HINT": "f32",
@@ -75,7 +76,7 @@ def compile_options(threads: int) -> dict[str, Any]:
 
 
 def xnor_convolutions(compiled: Any) -> int:
-    """Binary convolutions that a graph in execution computes by XNOR and popcount.
+    """Number of binary convolutions that a compiled model computes by XNOR and popcount.
 
     Args:
         compiled: An `openvino.CompiledModel`.
@@ -93,12 +94,12 @@ def load_export(folder: Path, *, threads: int = 0) -> ExportedNetwork:
     """Read an export; nothing in it is executed.
 
     Args:
-        folder: What the stage export wrote.
-        threads: How many to compute with; 0 leaves it to OpenVINO.
+        folder: Folder that the stage export wrote.
+        threads: Number of threads to compute with; 0 leaves it to OpenVINO.
 
     Raises:
-        UserError: the folder is no export, is of another version, was changed or cut short, its
-            parts do not fit together, or there is no OpenVINO for this platform.
+        UserError: the folder is no export, has another version, or was changed or cut short; its
+            parts do not fit together; or there is no OpenVINO for this platform.
     """
     manifest = read_manifest(folder)
     engine = openvino().Core()

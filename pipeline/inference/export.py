@@ -1,4 +1,4 @@
-"""From a trained network to an export: a folder that needs neither torch nor the trained one."""
+"""Exporting a trained network to a folder that needs neither torch nor the trained weights."""
 
 from pathlib import Path
 
@@ -53,13 +53,13 @@ centre was cropped.
 
 
 def export(model: Path, data: Path, out: Path) -> Manifest:
-    """Export the best epoch of a trained network; `out` is replaced as a whole.
+    """Export the best epoch of a trained network, replacing `out` as a whole.
 
     Equal networks give equal bytes.
 
     Args:
         model: Folder of the trained network.
-        data: Prepared data that it was trained on, of which the manifest alone is read.
+        data: Prepared data that it was trained on; only the manifest is read.
         out: Folder to write: export.json, model.xml, model.bin and README.md.
 
     Raises:

@@ -1,16 +1,17 @@
-"""A network of this project as an OpenVINO model.
+"""Translation of a network of this project into an OpenVINO model.
 
 `torch.fx` traces the network, so that the translation follows from its layers and calls and not
-from its name. To add a layer or a call: a function that translates it, marked by `@_translates`.
+from its name. To support another layer or call, write a function that translates it and mark that
+function with `@_translates`.
 
-Where weights and input of a convolution are both one bit, it becomes `BinaryConvolution`, which the
-CPU plugin computes by XNOR and popcount. Its scale moves into the batch norm behind it. A batch
-norm, shift or hardtanh that feeds nothing but a sign becomes the threshold of that sign.
+A convolution whose weights and input are both one bit becomes a `BinaryConvolution`, which the CPU
+plugin computes by XNOR and popcount. Its scale moves into the batch norm behind it. A batch norm,
+shift or hardtanh that feeds nothing but a sign becomes the threshold of that sign.
 
 The outputs of all layers equal those of `pipeline.evaluation.deployed` to the bit, with one
-exception: libraries choose the order in which a real 1x1 convolution adds up by the size of its
-input, and torch also by that of the batch. Where such a convolution precedes a sign, in the skips
-of the networks for ImageNet, a number next to a threshold may fall on the other side of it.
+exception: the order in which a real 1x1 convolution sums its terms depends on the size of its
+input, and in torch on the batch size as well. In the skips of the networks for ImageNet, such a
+convolution precedes a sign, and a number next to a threshold may fall on the other side of it.
 """
 
 import operator
@@ -31,13 +32,13 @@ from pipeline.models.binary import BinaryConv2d
 from pipeline.models.react import ChannelShift, RPReLU
 
 SMALLEST = np.finfo(np.float32).tiny
-"""Numbers nearer to zero are subnormal, and some processors are set to take those for zero."""
+"""Numbers nearer to zero are subnormal, and some processors are set to treat those as zero."""
 LARGEST = np.float32(2**100)
 """Above all numbers that a network computes, and far enough from infinity that the engine may move
 a factor from one side of a comparison to the other."""
 
 _TRANSLATIONS: dict[Any, Callable[..., "Value"]] = {}
-"""By layer type, function, or name of a tensor's method."""
+"""The function that translates a layer type, a function, or a method of a tensor by its name."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Value:
 
     node: ov.Node
     scale: np.ndarray | None = None
-    """float32 (channels,), not negative: that of a binary convolution, not yet multiplied with."""
+    """float32 (channels,), not negative: the scale of a binary convolution, if `node` has still to
+    be multiplied by it."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ class Translated:
 
     model: ov.Model
     binary_convolutions: int
-    """Number of those whose weights and input are both one bit."""
+    """Number of convolutions whose weights and input are both one bit."""
     folded_scales: int
-    """Filters whose scale is part of a batch norm or of a threshold."""
+    """Number of filters whose scale is part of a batch norm or of a threshold."""
 
 
 def translate(
@@ -69,12 +71,12 @@ def translate(
     """Translate `network`, copying its weights.
 
     The model has one input, `pixels`, uint8 (1, C, H, W), which it normalises as
-    `Normalization` does for training, and one output, `logits`, float32 (1, classes). For batches
-    of another size `ov.Model.reshape` sets it: the CPU plugin knows no binary convolution of a
-    batch size that is left open.
+    `Normalization` does for training, and one output, `logits`, float32 (1, classes). Set another
+    batch size with `ov.Model.reshape`: it cannot be left open, because the CPU plugin has no
+    binary convolution for an open batch size.
 
     Args:
-        network: On the CPU, in evaluation mode.
+        network: Network on the CPU, in evaluation mode.
         image_shape: Channels, height and width.
         mean: Mean of each channel, in [0, 1].
         std: Standard deviation of each channel, in [0, 1].
@@ -88,7 +90,7 @@ def translate(
         translator.add(node)
     result = ops.result(translator.output, name="logits")
     model = ov.Model([result], [pixels], "network")
-    for index, node in enumerate(model.get_ordered_ops()):  # else names count across models
+    for index, node in enumerate(model.get_ordered_ops()):  # default names count across models
         node.set_friendly_name(f"{node.get_type_name()}_{index}")
     pixels.output(0).set_names({"pixels"})
     model.validate_nodes_and_infer_types()
@@ -96,7 +98,7 @@ def translate(
 
 
 class _Tracer(fx.Tracer):
-    """Keeps the layers of this project whole, as it does those of torch."""
+    """Tracer that keeps the layers of this project whole, as it does those of torch."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         ours = isinstance(m, BinaryConv2d | ChannelShift | RPReLU)
@@ -107,8 +109,8 @@ class _Translator:
     """Translates the nodes of a traced network in their order.
 
     Args:
-        network: What was traced.
-        images: What it is given.
+        network: The network that was traced.
+        images: Its input, normalised.
     """
 
     output: ov.Node
@@ -173,7 +175,7 @@ class _Translator:
         return Value(sums, np.abs(weight[:, 0, 0, 0]))
 
     def _batch_norm(self, layer: nn.BatchNorm1d | nn.BatchNorm2d, x: Value) -> Value:
-        """With the scale of a binary convolution in its factor, where that rounds nothing."""
+        """Translate a batch norm, with the scale of `x` in its factor if that rounds nothing."""
         factor, offset = _affine(layer)
         node = x.node
         if x.scale is not None and np.isin(np.frexp(x.scale)[0], (0, 0.5)).all():
@@ -188,10 +190,10 @@ class _Translator:
         return Value(ops.add(product, _per_channel(offset, rank)))
 
     def _bits(self, node: fx.Node, channels: int) -> tuple[ov.Node, np.ndarray]:
-        """Sign of a node's value as 1 or 0, from as far back in the graph as a threshold tells.
+        """Sign of a node's value as a bit, computed as far back in the graph as a threshold can.
 
         Returns:
-            The bits, and in which channels, bool (channels,), 1 stands for -1.
+            The bits, 1 or 0, and bool (channels,): true where the bit 1 stands for the sign -1.
         """
         factor, offset = np.ones(channels), np.zeros(channels)
         while len(node.users) == 1 and self._is_hardtanh(node):
@@ -213,11 +215,11 @@ class _Translator:
         return ops.fake_quantize(value.node, limit, limit, zero, one, levels=2), falling
 
     def _fold(self, scale: np.ndarray) -> None:
-        """Note a scale, once: a batch norm is translated also where a threshold replaces it."""
+        """Note a scale once: a batch norm is translated even if a threshold then replaces it."""
         self.folded[id(scale)] = len(scale)
 
     def _is_hardtanh(self, node: fx.Node) -> bool:
-        """With limits on both sides of zero, so that it keeps the sign."""
+        """Whether a node is a hardtanh that keeps signs: its limits are on both sides of zero."""
         layer = self._layer(node)
         if isinstance(layer, nn.Hardtanh):
             return layer.min_val < 0 < layer.max_val
@@ -226,16 +228,16 @@ class _Translator:
 
 
 def _thresholds(factor: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """When factor x + offset >= 0, for x in float32.
+    """Thresholds for a float32 x that decide whether factor x + offset >= 0.
 
     Args:
         factor: float64 (channels,).
         offset: float64 (channels,).
 
     Returns:
-        float32 (channels,), thresholds, and bool (channels,), whether it is so for x at or below
-        the threshold; else it is so for x above. A threshold just below 0 is the normal number
-        there, so that 0 and -0.0 are above it on every processor.
+        The thresholds, float32 (channels,), and bool (channels,): where true, the inequality holds
+        for x at or below the threshold, else for x above it. A threshold just below 0 is the
+        normal number nearest to 0, so that 0 and -0.0 are above it on every processor.
     """
     falling = factor < 0
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -250,9 +252,10 @@ def _thresholds(factor: np.ndarray, offset: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _before_scale(threshold: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Thresholds of x that tell when scale x, rounded to float32, is above `threshold`.
+    """Thresholds for x that decide whether scale x, rounded to float32, is above `threshold`.
 
-    The quotient is at most two numbers away from the largest x that is not above.
+    The quotient threshold / scale is at most two float32 numbers away from the largest x for which
+    the product is not above `threshold`.
 
     Args:
         threshold: float32 (channels,), up to `LARGEST` in magnitude.
@@ -274,20 +277,20 @@ def _before_scale(threshold: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def _one_bit(positive: np.ndarray) -> ov.Node:
-    """A constant of one bit for each element; the first of a byte is its lowest."""
+    """A constant with one bit for each element; the first element of a byte is its lowest bit."""
     packed = np.packbits(positive.ravel(), bitorder="little")
     tensor = ov.Tensor(packed, ov.Shape(positive.shape), ov.Type.u1)
     return ov.op.Constant(tensor, shared_memory=False)
 
 
 def _sign(node: ov.Node) -> ov.Node:
-    """+1 or -1, for a convolution in float32."""
+    """The sign of each element as +1 or -1 in float32, for a convolution in float32."""
     positive = ops.greater_equal(node, np.float32(0))
     return ops.select(positive, np.float32(1), np.float32(-1))
 
 
 def _normalized(pixels: ov.Node, mean: Sequence[float], std: Sequence[float]) -> ov.Node:
-    """Pixels (1, C, H, W) to mean 0 and standard deviation 1, rounded as in training."""
+    """Pixels (1, C, H, W) at mean 0 and standard deviation 1, rounded as in training."""
     means, stds = np.array(mean, np.float32), np.array(std, np.float32)
     scaled = ops.multiply(
         ops.convert(pixels, np.float32), _per_channel(1 / (np.float32(255) * stds))
@@ -326,18 +329,19 @@ def _rank(node: ov.Node) -> int:
 
 
 def _scaled(value: Value) -> ov.Node:
-    """The tensor, multiplied with its scale if that is still to be done."""
+    """The tensor, multiplied by its scale if that is still to be done."""
     if value.scale is None:
         return value.node
     return ops.multiply(_apart(value.node), _per_channel(value.scale, _rank(value.node)))
 
 
 def _apart(node: ov.Node) -> ov.Node:
-    """The same tensor, which the engine computes before it goes on.
+    """The same tensor, which the engine now computes before it goes on.
 
-    It would fold the factor of a batch norm into the weights of the convolution in front, or
-    multiply and add in two steps where torch rounds once, and numbers that differ in the last bit
-    can differ in sign. What uses a tensor twice is not fused into the convolution it comes from.
+    Otherwise it would fold the factor of a batch norm into the weights of the convolution in
+    front, or multiply and add in two steps where torch rounds once; and numbers that differ in the
+    last bit can differ in sign. An operation that uses a tensor twice is not fused into the
+    convolution that the tensor comes from.
     """
     return ops.maximum(node, node)
 
@@ -503,7 +507,10 @@ def _slice(x: Value, index: tuple[slice, ...]) -> Value:
 
 @_translates(F.pad)
 def _pad(x: Value, pad: tuple[int, ...], mode: str, value: float | None) -> Value:
-    """`pad` is of the last dimension first, and of each dimension in front and behind."""
+    """Pad with a constant.
+
+    `pad` has the last dimension first, and for each dimension the padding in front and behind.
+    """
     assert mode == "constant"
     rest = [0] * (_rank(x.node) - len(pad) // 2)
     begin, end = ([*rest, *pad[start::2][::-1]] for start in (0, 1))

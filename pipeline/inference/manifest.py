@@ -27,7 +27,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     version: int
-    """Number of this format."""
+    """Version of this format."""
     architecture: dict[str, Any]
     """See `pipeline.models.architecture.Architecture`."""
     row: str
@@ -35,26 +35,26 @@ class Manifest(BaseModel):
     weights_sha256: str
     """SHA-256 of best.safetensors, the trained network that was exported."""
     debug: bool
-    """Trained with a debug switch on: no result."""
+    """Whether it was trained with a debug switch on, and so is no result."""
     data: dict[str, Any]
     """Section `data` of the params it was trained with."""
     origin: dict[str, Any]
     """Where the images came from: package and version, or names of files with their SHA-256."""
     classes: tuple[str, ...]
-    """In the order of the logits."""
+    """Names of the classes, in the order of the logits."""
     channels: PositiveInt
     image_size: Pixels
     """Height and width in pixels."""
     resize: Pixels | None
-    """Shorter side in pixels before the central crop; None: `fit` brings an image to size."""
+    """Shorter side in pixels before the central crop; if None, `fit` brings an image to size."""
     mean: tuple[float, ...]
-    """Mean of each channel, pixel values scaled to [0, 1]; the model subtracts it."""
+    """Mean of each channel, for pixel values in [0, 1]; the model subtracts it."""
     std: tuple[float, ...]
-    """Standard deviation of each channel, likewise; the model divides by it."""
+    """Standard deviation of each channel, for pixel values in [0, 1]; the model divides by it."""
     binary_convolutions: int
-    """Number of those whose weights and input are both one bit."""
+    """Number of convolutions whose weights and input are both one bit."""
     counted_bits: int
-    """See `pipeline.evaluation.cost.storage_bits`; less 32 for each scale that is folded."""
+    """`pipeline.evaluation.cost.storage_bits`, less 32 for each scale that is folded."""
     files: dict[str, str]
     """SHA-256 of each file beside the manifest."""
 
@@ -70,7 +70,7 @@ class Manifest(BaseModel):
 
     @property
     def name(self) -> str:
-        """The run it came from, <network>-<row>-<seed>."""
+        """Name of the run that it came from, <network>-<row>-<seed>."""
         return f"{self.architecture['network']}-{self.row}-{self.seed}"
 
 
@@ -81,10 +81,10 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read export.json of `folder` and hold it and the files beside it against their checksums.
+    """Read export.json of `folder`, and check it and the files beside it against their checksums.
 
     Raises:
-        UserError: it is of another version, or it or a file beside it is missing, unreadable or
+        UserError: it has another version, or it or a file beside it is missing, unreadable or
             changed.
     """
     path = folder / MANIFEST

@@ -1,4 +1,4 @@
-"""Image files to the pixels that an exported network takes, as the test images were prepared."""
+"""Preparing image files for an exported network, in the way the test images were prepared."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from pipeline.inference.manifest import Manifest
 
 
 def read_pixels(path: Path, manifest: Manifest) -> np.ndarray:
-    """Decode an image file of any size and mode, see `load_image`, and bring it to size.
+    """Decode an image file of any size and mode (see `load_image`) and bring it to size.
 
-    A network of grey images sees the luminance of coloured ones.
+    A network for grey images sees the luminance of coloured ones.
 
     Args:
         path: The file.
@@ -37,9 +37,10 @@ def read_pixels(path: Path, manifest: Manifest) -> np.ndarray:
 
 
 def _central_crop(name: str, image: Image.Image, resize: int, size: int) -> np.ndarray:
-    """Central pixels after the shorter side was resized, as `EvaluationCrop` rounds the lengths.
+    """Resize the shorter side to `resize` pixels and crop the centre.
 
-    It resizes by torchvision, whose pixels are off Pillow's by one level at most.
+    Lengths are rounded as `EvaluationCrop` does. That class resizes with torchvision, whose pixels
+    differ from Pillow's by one level at most.
     """
     width, height = resized(name, image, resize)
     left, top = round((width - size) / 2), round((height - size) / 2)

@@ -1,4 +1,4 @@
-"""OpenVINO, which not every platform has."""
+"""Import of OpenVINO, which not every platform has."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from pipeline.errors import UserError
 
 
 def openvino() -> Any:
-    """The package of that name.
+    """Import the package openvino.
 
     Raises:
         UserError: it cannot be imported.

@@ -12,12 +12,12 @@ from pipeline.reporting.sources import FileNote
 
 
 def caveats(results: Results, params: Params, notes: Sequence[FileNote]) -> list[str]:
-    """What a reader must know before quoting a figure; one sentence each."""
+    """The caveats of a table, one sentence each."""
     return [*_about_seeds(results), *about_data(results, notes), *_about_runs(results, params)]
 
 
 def debug_banner(results: Results) -> str:
-    """What says loudly which cells are no results; empty if all are."""
+    """A warning that names the cells that are no results; empty if there are none."""
     names = debugged(results)
     if not names:
         return ""
@@ -34,7 +34,7 @@ def debugged(results: Results) -> list[str]:
 
 
 def mixed(results: Results) -> Iterator[str]:
-    """What differs between the runs of the table though it should not: data and parameters."""
+    """Sentences on what should not differ between the runs but does: data and parameters."""
     manifests = {cell.details.manifest.model_dump_json() for cell in results.cells}
     if len(manifests) > 1:
         yield f"The rows were not all run on the same data: {len(manifests)} manifests."
@@ -80,7 +80,7 @@ def _about_seeds(results: Results) -> Iterator[str]:
 
 
 def about_data(results: Results, notes: Sequence[FileNote]) -> Iterator[str]:
-    """What the runs were trained and tested on, where that is not the whole usual data."""
+    """Sentences on the data of the runs, where it is not the whole usual data or not the same."""
     yield from mixed(results)
     note = data_note(results, notes)
     if note:
@@ -109,7 +109,7 @@ def _about_runs(results: Results, params: Params) -> Iterator[str]:
 
 
 def _about_stale(results: Results, params: Params) -> Iterator[str]:
-    """Parameters that changed since; those of the data are left to its manifest."""
+    """Parameters that have changed since the runs, without those of the data: see its manifest."""
     now = params.recorded()
     changes = []
     for key in _keys([now, *(cell.details.params for cell in results.cells)]):

@@ -1,4 +1,4 @@
-"""Which value of a parameter is chosen: judged on the validation images, and on no test image."""
+"""The choice of a parameter's value, which is judged on validation images and on no test image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ class Candidate:
     top1: Interval
     """A share, at the epoch that each training chose on the same images."""
     difference: Interval | None
-    """To the default, as a share, paired by seed; None for the default, and without pairs."""
+    """Difference from the default, as a share, paired by seed; None for the default itself, and if
+    there are no pairs."""
     pairs: int
-    """Seeds that the default has too."""
+    """Number of seeds that the default has too."""
 
 
 def candidates(study: Study, question: Question) -> list[Candidate]:
@@ -43,8 +44,8 @@ def candidates(study: Study, question: Question) -> list[Candidate]:
 def choices(study: Study) -> list[str]:
     """A sentence for each row of a question that validation decides.
 
-    The default is supported if the intervals of all others lie below it, and not supported if one
-    lies above it.
+    The default is supported if the differences of all other values from it have intervals below 0,
+    and not supported if one of these intervals lies above 0.
     """
     found = []
     for question in study.levels:

@@ -24,7 +24,8 @@ from pipeline.reporting.verdicts import (
 )
 
 MIMICKING_ROWS = (("binary-mimicking", "binary-distillation"), (COMPLETE, BINARY))
-"""A row with WDM and one without; the first two that were run with one teacher are judged."""
+"""Pairs of a row with WDM and one without; the first pair that was run with the same teacher is
+judged."""
 
 
 def verdicts(
@@ -45,7 +46,7 @@ def verdicts(
 
 
 def verdict_table(found: dict[str, list[Verdict]]) -> Table:
-    """Every verdict, a line each; a page with one network does not repeat its name."""
+    """A line for each verdict; the network is named only if there are several."""
     lines = [each for of_network in found.values() for each in of_network]
     data = pd.DataFrame(
         [
@@ -106,7 +107,7 @@ def _modes(results: Results, network: str) -> dict[str, list[LayerCount]]:
 
 
 def layer_counts(cells: Sequence[Cell]) -> list[LayerCount]:
-    """Layers with two modes and all under the kurtosis loss, of each cell."""
+    """Counts of layers with two modes and of all layers under the kurtosis loss, for each cell."""
     return [
         LayerCount(
             sum(layer.two_modes for layer in cell.details.layers),
@@ -156,7 +157,7 @@ def _everything(results: Results, network: str) -> Compared | None:
 def _rivals(
     results: Results, network: str, published: Sequence[PublishedFigure]
 ) -> list[Published]:
-    """Published figures at the bits of the complete method; none beside a part of the data."""
+    """Published figures at the bits of the complete method; none if the data was used in part."""
     bits = {cell.bits for cell in results.seeds(network, COMPLETE)}
     if parameter(results, "data.limit") != "0":
         return []

@@ -1,8 +1,8 @@
-"""Whether two rows differ in top-1: paired by test image within a seed, and over several seeds.
+"""Comparing two rows in top-1, paired by test image within a seed, and over several seeds.
 
-Every row of a data set is judged on the same test images in the same order, so that the outcome of
-an image under one row is compared with its outcome under the other. `correct` and `against` hold
-those outcomes; differences are top-1 of `correct` minus top-1 of `against`, as shares.
+Every row of a data set is judged on the same test images in the same order, so the outcome of an
+image under one row can be compared with its outcome under the other. `correct` and `against` hold
+those outcomes. Differences are top-1 of `correct` minus top-1 of `against`, as shares.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ class PairedDifference:
     low: float
     high: float
     p_value: float
-    """That of the exact McNemar test."""
+    """P-value of the exact McNemar test."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ class Compared:
     """A mean difference over seeds as a member of a family, see `compare_family`."""
 
     estimate: Estimate
-    """With the interval of this comparison alone."""
+    """The difference with the interval of this comparison alone."""
     p_value: float
-    """Two-sided, and that of this comparison alone."""
+    """Two-sided p-value of this comparison alone."""
     family: str
     family_size: int
     holm_p_value: float
     holm_estimate: Estimate
-    """With the interval at the level of Holm's procedure. It excludes 0 where the corrected p-value
-    is below 1 - confidence, but for draws that lie on its bound. The intervals of a family
-    do not all cover at once with that confidence."""
+    """The difference with the interval at the level of Holm's procedure. The interval excludes 0
+    where the corrected p-value is below 1 - confidence, unless draws lie on its bound. The
+    intervals of a family do not all cover at once with that confidence."""
 
 
 def paired_difference(
@@ -69,8 +69,8 @@ def paired_difference(
 
     The p-value is that of the exact McNemar test: the binomial test of gained = lost. The interval
     is Newcombe's tenth method (Statistics in Medicine 17, 1998, 2635-2650): the score intervals of
-    both shares, combined by their correlation over the images. Both tell the uncertainty of a
-    finite test set for these two trained networks; neither knows how the difference would vary if
+    both shares, combined by their correlation over the images. Both express the uncertainty of a
+    finite test set for these two trained networks. Neither says how the difference would vary if
     they were trained again with other seeds.
 
     Args:
@@ -122,9 +122,10 @@ def _newcombe(
 def row_mean(correct: np.ndarray, *, confidence: float, resamples: int, seed: int) -> Estimate:
     """Mean top-1 of one row with its interval.
 
-    That of several seeds is a bootstrap over seeds and test images, see `hierarchical_difference`,
-    whose notes on few seeds hold here too. That of one seed is Wilson's score interval (Journal of
-    the American Statistical Association 22, 1927, 209-212), which is about other test images alone.
+    For several seeds, the interval is a bootstrap over seeds and test images; what
+    `hierarchical_difference` says about few seeds holds here too. For one seed, it is Wilson's
+    score interval (Journal of the American Statistical Association 22, 1927, 209-212), which
+    accounts for other test images but not for other seeds.
 
     Args:
         correct: bool (seeds, images).
@@ -145,14 +146,14 @@ def hierarchical_difference(
 ) -> Estimate:
     """Mean difference in top-1 over seeds, with a percentile bootstrap over seeds and test images.
 
-    A draw takes as many seeds as there are, with replacement, and as many test images, with
-    replacement; the same images for every seed and both rows, as they share one test set. So the
-    interval is about other seeds and other test images of the same kind. It knows nothing of other
-    data sets, schedules or splits into training and validation.
+    A draw takes as many seeds as there are, with replacement, and as many test images as there are,
+    with replacement. The images are the same for every seed and both rows, which share one test
+    set. So the interval accounts for other seeds and for other test images of the same kind. It
+    does not account for other data sets, schedules or splits into training and validation.
 
-    With few seeds it may be too narrow: the spread of S seeds is drawn too small by (S - 1) / S,
-    one seed leaves it out, and no draw goes far beyond the most extreme seed. The noise of single
-    outcomes is drawn up to three times too large, so that the interval is too wide where seeds
+    With few seeds it may be too narrow: the spread of S seeds is drawn too small by (S - 1) / S, a
+    single seed leaves it out, and no draw goes far beyond the most extreme seed. The noise of
+    single outcomes is drawn up to three times too large, so the interval is too wide where seeds
     differ by little else. docs/experiments.md has the coverage that tools/interval_coverage.py
     measures: 92 % for 3 seeds and 96 % for 10 on 359 images where top-1 spreads by 2 points between
     seeds, and 86 % for 3 seeds on 10,000 images where it spreads by 0.75 points.
@@ -184,17 +185,17 @@ def compare_family(
 ) -> dict[Name, Compared]:
     """Compare several pairs of rows and correct for their number by Holm's procedure.
 
-    The probability that any of the family is called different where none is, is at most
+    The probability that any pair of equal rows in the family is called different is at most
     1 - confidence, as far as the bootstrap draws are right. With three seeds that spread widely
     they are not: 5 % of the p-values of equal rows are then below 0.05 / 8, see
-    `hierarchical_difference`. The two-sided p-value is twice the share of draws at or beyond 0, at
+    `hierarchical_difference`. The two-sided p-value is twice the share of draws at or beyond 0 on
     the smaller side, with 1 added to their number and to that of all draws.
 
-    A pair of one seed is judged by `paired_difference`: its p-value and intervals are about other
-    test images, and not about other seeds.
+    A pair with one seed is judged by `paired_difference`: its p-value and intervals account for
+    other test images but not for other seeds.
 
     Args:
-        family: Its name, for the reader.
+        family: Name of the family, for the reader.
         pairs: For each comparison, `correct` and `against` as in `hierarchical_difference`.
         confidence: coverage of the intervals, between 0 and 1.
         resamples: bootstrap draws.
@@ -271,8 +272,9 @@ def _described(outcomes: np.ndarray) -> str:
 def _draws(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Means of `resamples` bootstrap draws of (seeds, images) values.
 
-    Images with the same values under all seeds are interchangeable, so only how many of each kind
-    a draw takes is drawn, which is multinomial. All sums are of integers, so 0 is met exactly.
+    Images with the same values under all seeds are interchangeable, so it is enough to draw how
+    many images of each kind there are, which is multinomial. All sums are of integers, so a mean
+    of 0 is exact.
     """
     seeds, images = values.shape
     kinds, counts = np.unique(values, axis=1, return_counts=True)

@@ -41,7 +41,7 @@ FIDELITY = {
 
 
 def data_name(results: Results, notes: Sequence[FileNote]) -> str:
-    """What the images are, in words."""
+    """Name of the data, in words."""
     manifest = results.cells[0].details.manifest
     note = note_on(manifest.origin, notes)
     if note:
@@ -61,13 +61,13 @@ def seeds(results: Results) -> str:
 
 
 def data_note(results: Results, notes: Sequence[FileNote]) -> str:
-    """What must stand beside every figure measured on this data; empty for most."""
+    """A note that must stand beside every figure measured on this data; empty for most data."""
     note = note_on(results.cells[0].details.manifest.origin, notes)
     return f"Data: {note.name}. {note.note}" if note else ""
 
 
 def data_size(results: Results) -> str:
-    """Numbers of images and classes, and their size."""
+    """Numbers of images and classes and the size of the images, in words."""
     manifest = results.cells[0].details.manifest
     counts = ", ".join(f"{sum(manifest.counts[split]):,} {split}" for split in manifest.counts)
     size = manifest.image_size
@@ -75,7 +75,7 @@ def data_size(results: Results) -> str:
 
 
 def class_names(results: Results, notes: Sequence[FileNote]) -> list[str]:
-    """What the classes show, where a note tells it; else their labels."""
+    """Names of the classes from the note on the data, if it has them; else their labels."""
     manifest = results.cells[0].details.manifest
     note = note_on(manifest.origin, notes)
     named = note.classes.split(";") if note else []
@@ -83,7 +83,7 @@ def class_names(results: Results, notes: Sequence[FileNote]) -> list[str]:
 
 
 def parameters(results: Results) -> Table:
-    """Every parameter, with the value the cells that use it were run with."""
+    """Every parameter, with its value in the cells that use it."""
     data, shown_lines = [], []
     for section, values in results.cells[0].details.params.items():
         used = {key: parameter(results, f"{section}.{key}") for key in values}
@@ -100,7 +100,7 @@ def data(results: Results) -> Table:
 
 
 def checksums(results: Results) -> Table:
-    """SHA-256 of every file the manifest names."""
+    """SHA-256 of every file that the manifest names."""
     found = [dict(_digests(cell.details.manifest.model_dump())) for cell in results.cells]
     return _facts("File", {"SHA-256": found})
 
@@ -144,7 +144,7 @@ def _digests(value: dict[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _facts(heading: str, columns: dict[str, list[dict[str, Any]]]) -> Table:
-    """For each key, what the facts of all cells agree on, in each of the columns."""
+    """A line for each key, with the value that all cells agree on in each of the columns."""
     every = [facts for column in columns.values() for facts in column]
     keys = dict.fromkeys(key for facts in every for key in facts)
     lines = [
@@ -167,7 +167,7 @@ def fidelity(results: Results, ledger: Sequence[Choice]) -> Table:
 
 
 def ledger_shown(data: pd.DataFrame) -> pd.DataFrame:
-    """The ledger as a page shows it; what no source confirms is left empty."""
+    """The ledger as a page shows it: what the paper is not confirmed to do is left empty."""
     return data.replace({"paper": {"not confirmed": ""}}).rename(columns=FIDELITY)
 
 

@@ -25,7 +25,7 @@ STATISTICS: dict[Statistic, tuple[str, float, str]] = {
     "valley_depth": ("Depth of the valley", 1, ".2f"),
     "two_modes": ("Layers with two modes, %", 100, ".0f"),
 }
-"""Heading, factor, format."""
+"""Heading, factor and format of each statistic."""
 
 
 def top1_table(study: Study, question: Question) -> Table:
@@ -65,7 +65,7 @@ def top1_table(study: Study, question: Question) -> Table:
 def modes_table(study: Study, question: Question) -> Table:
     """Kurtosis, depth of the valley and share of layers with two modes at each value.
 
-    Means over layers and seeds with the interval of `mode_interval`.
+    They are means over layers and seeds, with the interval of `mode_interval`.
     """
     data, shown = [], []
     for row in question.rows:
@@ -116,8 +116,8 @@ def trend_table(study: Study, question: Question) -> Table:
 def choice_table(study: Study, question: Question) -> Table:
     """Top-1 in percent on validation and on test, and the differences to the default in points.
 
-    The intervals of validation are Student's over the seeds, and those of test are bootstraps; each
-    is that of its difference alone.
+    The intervals of validation are Student's over the seeds, and those of test are bootstraps. They
+    are not corrected for the number of differences.
     """
     data, shown = [], []
     pairs = zip(candidates(study, question), points(study, question), strict=True)
@@ -162,7 +162,7 @@ def _named(point: Point) -> dict[str, str]:
 
 
 def _numbers(name: str, estimate: Estimate | Interval | None) -> dict[str, float | None]:
-    """Mean and ends in percent."""
+    """Mean of an estimate and ends of its interval, in percent."""
     return {
         f"{name}_{end}": 100 * getattr(estimate, end) if estimate else None
         for end in ("mean", "low", "high")

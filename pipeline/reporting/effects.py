@@ -1,4 +1,4 @@
-"""What a parameter does: top-1 at each of its values, against the default, and how modes follow."""
+"""What a parameter does: top-1 at each value against the default, and the modes at each value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ ROLES = {
     COMPLETE: "student of the complete method",
     BINARY: "student of binary alone",
 }
-"""What a row of a question is called, as a level may have another row of the table there."""
+"""Names of the rows of a question; a level may have another row of the table in their place."""
 TARGET_STEP = 0.1
-"""Difference of the target K_T for which the change of the valley is told."""
+"""Difference of the target K_T for which the change of the valley is stated."""
 UNDECIDED = "Whether "
-"""How a sentence begins that says that a question is undecided."""
+"""Beginning of each sentence that calls a question undecided."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Point:
     top1: Estimate
     """A share, with the interval of `estimates.top1`."""
     compared: Compared | None
-    """Its difference to the default, as a share; None for the default itself."""
+    """Its difference from the default, as a share; None for the default itself."""
 
 
 def points(study: Study, question: Question) -> list[Point]:
     """Top-1 of each row at each level, row by row.
 
-    All differences of a question to its default, those of both rows, are one family. They are
+    All differences of a question from its default, over all of its rows, form one family. They are
     paired by seed and by test image.
     """
     levels = study.levels[question]
@@ -74,7 +74,7 @@ def points(study: Study, question: Question) -> list[Point]:
 
 
 def role(row: str) -> str:
-    """What the row of a question is called, at the start of a line."""
+    """Name of a row of a question, for the start of a line."""
     return _capital(ROLES[row])
 
 
@@ -97,9 +97,9 @@ def mode_interval(cells: Sequence[Cell], statistic: Statistic) -> Interval:
 
 
 def seed_interval(values: Sequence[float], least: float, greatest: float) -> Interval:
-    """Mean over the seeds with Student's interval, cut to what is possible.
+    """Mean over the seeds with Student's interval, cut at `least` and `greatest`.
 
-    One seed has no interval, and neither have seeds that all agree.
+    A single seed has no interval, nor do seeds that all agree.
     """
     summary = summarize(values)
     assert summary is not None
@@ -112,13 +112,16 @@ def seed_interval(values: Sequence[float], least: float, greatest: float) -> Int
 def valley_trend(study: Study, question: Question, row: str) -> Summary | None:
     """How much deeper the valley of the weights gets where the target is TARGET_STEP lower.
 
-    The slope of a straight line through the depths at the values of the parameter, fitted for each
-    seed by least squares, times -TARGET_STEP; None below two seeds that all values have.
+    This is -TARGET_STEP times the slope of a straight line through the depths at the values of the
+    parameter, which is fitted for each seed by least squares.
 
     Args:
         study: Table and variants.
-        question: That of the target.
-        row: Whose weights.
+        question: The question of the target.
+        row: The row whose weights are measured.
+
+    Returns:
+        Summary over the seeds; None if fewer than two seeds were run at all values.
     """
     depths: dict[float, dict[int, float]] = {}
     for level in study.levels[question]:
@@ -138,10 +141,10 @@ def valley_trend(study: Study, question: Question, row: str) -> Summary | None:
 
 
 def answers(study: Study) -> list[str]:
-    """A sentence for each question and row: it depends, it does not, or it is undecided.
+    """Sentences for each question and row: it makes a difference, it makes none, or is undecided.
 
-    A sentence that begins with UNDECIDED says that it is. What validation decides has its
-    sentences in `choices`.
+    If it is undecided, the sentence begins with UNDECIDED. The questions that validation decides
+    have their sentences in `choices`.
     """
     found = []
     for question in study.levels:
@@ -225,7 +228,7 @@ def _valley(study: Study, question: Question, row: str) -> str:
 
 
 def _paired(cells: Sequence[Cell], others: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray]:
-    """Outcomes of both at the seeds that both have."""
+    """Outcomes of both groups of cells at the seeds that both have, bool (seeds, images) each."""
     other = {cell.metrics.seed: cell for cell in others}
     common = [cell for cell in cells if cell.metrics.seed in other]
     if not common:

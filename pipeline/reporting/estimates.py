@@ -11,8 +11,9 @@ from pipeline.reporting.verdicts import SEEDS_NEEDED
 
 DRAWS_SEED = 0
 LEAST_DRAWS = 20_000
-"""A bound that Holm corrects for eight comparisons has 63 of so many draws beyond it. On the study
-it varies by 0.05 points (standard deviation) with the seed of the draws, and with 1,000 by 0.13."""
+"""With so many draws, 63 of them lie beyond a bound that Holm corrects for eight comparisons. On
+the study, such a bound then varies by 0.05 points (standard deviation) with the seed of the draws;
+with 1,000 draws it varies by 0.13."""
 
 
 def top1(results: Results, network: str, row: str) -> Estimate | None:
@@ -24,7 +25,7 @@ def top1(results: Results, network: str, row: str) -> Estimate | None:
 
 
 def differences(results: Results, network: str) -> dict[Comparison, Compared]:
-    """The comparisons of which both rows were run, as one family; in shares of top-1."""
+    """The comparisons whose rows were both run, as one family, in shares of top-1."""
     pairs = {}
     for each in COMPARISONS:
         cells = common_seeds(results, network, each.row, each.against)
@@ -40,7 +41,7 @@ def differences(results: Results, network: str) -> dict[Comparison, Compared]:
 def in_words(compared: Compared) -> str:
     """Whether a difference stands out after Holm's correction, by interval and p-value alike.
 
-    The two may disagree near the bound for one seed, as the one is no inversion of the other.
+    For one seed the two may disagree near the bound, as the interval does not invert the test.
     """
     after, words = compared.holm_estimate, "no difference shown"
     if compared.holm_p_value < 1 - compared.estimate.confidence and after.low * after.high > 0:
@@ -62,7 +63,7 @@ def common_seeds(results: Results, network: str, row: str, against: str) -> list
 
 
 def draws(results: Results) -> dict[str, Any]:
-    """The arguments of the bootstrap: what the params say, but LEAST_DRAWS at least."""
+    """The arguments of the bootstrap, as the params set them, with at least LEAST_DRAWS draws."""
     evaluation = results.evaluation
     return {
         "confidence": evaluation["confidence"],

@@ -11,18 +11,18 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import MathTextParser
 
 SIZE, EM = 12, 10.5
-"""Points of the letters, and of one em of the text beside them, whose letters look larger."""
+"""Size in points of the letters, and of one em of the text beside them, which looks larger."""
 LOOK = {"svg.hashsalt": "formula", "svg.fonttype": "path"}
-"""So that equal formulas give equal bytes, whatever the machine's matplotlibrc says."""
+"""Settings by which equal formulas give equal bytes, whatever the machine's matplotlibrc says."""
 ALIASES = {r"\\[lr]vert\b": "|", r"\\([gl]e)\b": r"\\\1q"}
-"""What GitHub knows and matplotlib does not, as patterns."""
+"""Patterns of what GitHub knows and matplotlib does not, each with its replacement."""
 
 
 def draw(tex: str) -> Markup:
     """A formula as an SVG picture on the line of its text; equal formulas give equal bytes.
 
     Raises:
-        ValueError: it is not TeX that matplotlib knows.
+        ValueError: matplotlib does not know this TeX.
     """
     text = " ".join(tex.split())
     for known, drawn in ALIASES.items():

@@ -20,7 +20,7 @@ STATISTICS = [
 def layers_by_seed(results: Results, network: str) -> pd.DataFrame:
     """IDENTITY, seed and STATISTICS of every regularized layer, in the order of rows and modules.
 
-    A statistic that a layer has not, such as a target where there is no kurtosis loss, is NaN;
+    A statistic that a layer lacks, such as a target where there is no kurtosis loss, is NaN.
     `two_modes` is 1 or 0.
     """
     lines = [

@@ -1,4 +1,4 @@
-"""From text to HTML and Markdown: the one place where what was measured or named is escaped."""
+"""Text to HTML and Markdown: the one place where what was measured or named is escaped."""
 
 import re
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ def page(
 
     Args:
         title: Title of the window.
-        body: What `part`, `to_html` and `Prose` made.
+        body: Markup that `part`, `to_html` and `Prose` made.
         sections: Id and text of each heading that the page lists at its top.
-        links: To other pages.
+        links: Links to other pages.
     """
     return TEMPLATES.get_template("page.html").render(
         title=title, sections=sections, links=links, body=body
@@ -43,13 +43,13 @@ def page(
 
 
 def part(name: str, **values: Any) -> Markup:
-    """A macro of templates/parts.html, filled in; its values are text, and escaped."""
+    """A macro of templates/parts.html, filled in with `values`; these are text and are escaped."""
     macro = getattr(TEMPLATES.get_template("parts.html").module, name)
     return macro(**values)
 
 
 def slug(text: str) -> str:
-    """The text as the name of a place in the page."""
+    """The text as the name of an anchor in the page."""
     return re.sub(r"\W+", "-", text).strip("-")
 
 
@@ -57,7 +57,7 @@ class Prose(mistune.HTMLRenderer):
     """Markdown to HTML, with a link to each heading; HTML in it is shown, not obeyed.
 
     Args:
-        plugins: Plugins of mistune, for what is no CommonMark.
+        plugins: Plugins of mistune, for syntax beyond CommonMark.
     """
 
     def __init__(self, *plugins: str) -> None:
@@ -79,12 +79,12 @@ class Prose(mistune.HTMLRenderer):
         return part("heading", level=level, text=words, id=place) + "\n"
 
     def place(self, heading: str) -> str:
-        """The name of the place of a heading, which links to it name."""
+        """The name of a heading's anchor, for links to the heading."""
         return slug(heading)
 
 
 def to_markdown(table: Table) -> str:
-    """The table as text, in GitHub's Markdown; a group goes in front of its columns' names."""
+    """The shown table in GitHub's Markdown, where a group stands before its columns' names."""
     head = [" ".join(names).strip() for names in _headings(table)]
     lines = [head, *_cells(table)]
     escaped = [[re.sub(r"[\\`*<&|$\[]", r"\\\g<0>", cell) for cell in line] for line in lines]
@@ -93,13 +93,13 @@ def to_markdown(table: Table) -> str:
 
 
 def to_html(table: Table, caption: str, *, prose: bool, **values: Any) -> Markup:
-    """The table as text, in HTML; columns of numbers are aligned right.
+    """The shown table in HTML, where columns of numbers are aligned right.
 
     Args:
         table: What to show.
-        caption: Stands above it.
-        prose: Its columns hold sentences and share the width of the page.
-        values: What else the macro `table` asks for.
+        caption: Text above it.
+        prose: Whether its columns hold sentences and share the width of the page.
+        values: The other arguments of the macro `table`.
     """
     headings, cells = _headings(table), _cells(table)
     kinds = ["n" if all(map(_is_number, column)) else "t" for column in zip(*cells, strict=True)]

@@ -9,7 +9,8 @@ from pipeline.reporting.results import Results
 def table_metrics(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
     """Test top-1 of each network and row that was run, in percent, rounded to two digits.
 
-    Mean over the seeds with the ends of its interval, as `estimates.top1`, and number of seeds.
+    Each is a mean over the seeds with the ends of its interval, as in `estimates.top1`, and with
+    the number of seeds.
     """
     return {
         network: {

@@ -1,4 +1,4 @@
-"""From notebook source to executed notebook and page: papermill, then the same bytes each time."""
+"""Executing a notebook source with papermill and rendering it, with the same bytes each time."""
 
 import re
 import sys
@@ -28,16 +28,17 @@ LINKS = (
 )
 """Links that a report in its own folder begins with."""
 READABLE = " !$'()*+,-./:;=?@[]^_`{|}~"
-"""Characters that stay as they are in a picture's address, which Git can then compress."""
+"""Characters that are not quoted in the data URL of a picture, so that Git can compress it."""
 SCRUBBED = {
     r"0x[0-9a-f]{6,}": "0x0",
     r"/[^\s\"']*/ipykernel_\d+/\d+\.py": "cell",
 }
-"""What differs between two equal runs: addresses and temporary files."""
+"""Patterns of what differs between two equal runs, addresses and temporary files, and what replaces
+them."""
 
 
 class _ThisInterpreter(KernelSpecManager):
-    """Every kernel is this Python, whichever kernels the machine has registered."""
+    """Makes every kernel this Python, whichever kernels the machine has registered."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         return KernelSpec(
@@ -61,8 +62,8 @@ def execute(source: Path, parameters: Mapping[str, str], scratch: Path) -> Noteb
 
     Args:
         source: The notebook's source.
-        parameters: Take the place of its defaults.
-        scratch: Empty folder for the kernel's files; its path must be short, as that of a socket.
+        parameters: Values that replace its defaults.
+        scratch: Empty folder for the kernel's files; its path must be short enough for a socket.
 
     Raises:
         UserError: a cell raised an error; if that is a UserError, its message is kept.
@@ -91,12 +92,12 @@ def execute(source: Path, parameters: Mapping[str, str], scratch: Path) -> Noteb
 def normalize(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
     """Drop from an executed notebook all that differs between two equal runs.
 
-    That is timings, execution counts, random cell ids, how output was chunked, addresses and
+    These are timings, execution counts, random cell ids, the chunks of output, addresses and
     temporary paths.
 
     Args:
-        notebook: Changed in place.
-        names: Paths of this run and what to write in their place.
+        notebook: The notebook, which is changed in place.
+        names: Paths of this run, and what to write in their place.
     """
     CoalesceStreamsPreprocessor().preprocess(notebook, {})
     notebook.metadata = nbformat.from_dict(
@@ -140,10 +141,10 @@ def to_html(
     """The outputs of a notebook as one page that runs no script and loads nothing.
 
     Args:
-        notebook: Executed; its pictures are files.
+        notebook: An executed notebook, whose pictures are files.
         folder: Folder of the notebook, whose pictures become parts of the page.
-        links: To other pages.
-        prose: Renders its Markdown.
+        links: Links to other pages.
+        prose: Renderer of its Markdown; None: a new `Prose`.
     """
     prose = prose or Prose()
     body = Markup("\n").join(
@@ -157,7 +158,7 @@ def to_html(
 
 
 def _output(output: NotebookNode, folder: Path) -> Markup:
-    """HTML that `markup.part` made as it is, a picture with a link to its file, text escaped."""
+    """HTML of `markup.part` as it is, a picture with a link to its file, or text, escaped."""
     data = output.get("data", {})
     about = output.get("metadata", {}).get("text/html", {})
     if "file" in about:

@@ -1,4 +1,4 @@
-"""All tables at once: what came out for each claim, and the top-1 of every row."""
+"""All tables at once: the outcome of each claim, and the top-1 of every row."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,14 +25,14 @@ OUTCOMES_CAPTION = (
 )
 CLAIMS_CAPTION = "The evidence behind each verdict."
 TRAININGS = ((REAL, "full precision"), (TUNED, "fine-tuning"), (COMPLETE, "student"))
-"""Rows whose epochs the table tells, and what their training is called."""
+"""Rows whose epochs the table gives, and the names of their trainings."""
 
 
 def load_tables(folder: Path) -> list[Results]:
-    """The results of every table in `folder` that has an evaluated cell, by name.
+    """The results of every table in `folder` that has an evaluated cell, sorted by name.
 
     Raises:
-        UserError: there is none, or a file of one is missing or malformed.
+        UserError: there is no such table, or a file of one is missing or malformed.
     """
     folders = sorted({path.parent for path in folder.glob("*/*.json")})
     if not folders:
@@ -52,7 +52,7 @@ def described(tables: Sequence[Results], notes: Sequence[FileNote]) -> Iterator[
 
 
 def outcomes(tables: Sequence[Results], published: Sequence[PublishedFigure]) -> Table:
-    """What came out for each claim: a line for each, and a column for each table and network.
+    """The outcome of each claim: a line for each claim, a column for each table and network.
 
     Args:
         tables: What `load_tables` returns.
@@ -69,7 +69,7 @@ def outcomes(tables: Sequence[Results], published: Sequence[PublishedFigure]) ->
 
 
 def claims(tables: Sequence[Results], published: Sequence[PublishedFigure]) -> Table:
-    """The verdicts on every table and network with what they rest on, claim by claim.
+    """The verdicts on every table and network with their evidence, claim by claim.
 
     Args:
         tables: What `load_tables` returns.
@@ -117,7 +117,7 @@ def every_top1(tables: Sequence[Results]) -> Table:
 
 
 def top1_caption(tables: Sequence[Results]) -> str:
-    """What the figures of `every_top1` are."""
+    """A caption that explains the figures of `every_top1`."""
     level = agreed(100 * results.evaluation["confidence"] for results in tables)
     return (
         f"Test top-1 in %, mean and {level} % interval. The interval is a bootstrap over seeds and "
@@ -128,7 +128,7 @@ def top1_caption(tables: Sequence[Results]) -> str:
 
 
 def remarks(tables: Sequence[Results], notes: Sequence[FileNote]) -> Iterator[str]:
-    """What must stand beside the figures of each table: debug runs, mixed runs, their data."""
+    """Remarks that must stand beside each table's figures, on debug runs, mixed runs and data."""
     for results in tables:
         names = debugged(results)
         if names:
@@ -137,7 +137,7 @@ def remarks(tables: Sequence[Results], notes: Sequence[FileNote]) -> Iterator[st
 
 
 def _verdicts(tables: Sequence[Results], published: Sequence[PublishedFigure]) -> list[Verdict]:
-    """Claim by claim, each on every table and network."""
+    """All verdicts, claim by claim, each claim on every table and network."""
     found = [
         verdict
         for results in tables
@@ -152,7 +152,7 @@ def _trainings() -> str:
 
 
 def _epochs(cells: Sequence[Cell]) -> str:
-    """Epochs of the cells' own training, that is without those that they are fine-tuned from."""
+    """Epochs of the cells' own training, without those of the training they are fine-tuned from."""
     counts = sorted({len(cell.all_curves) for cell in cells if not cell.details.pretrained})
     if not counts:
         return "pretrained" if cells else NONE

@@ -1,4 +1,4 @@
-"""Showing tables and figures in the notebook and keeping each as files of its own."""
+"""Showing tables and figures in the notebook, and writing each to files of its own."""
 
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -16,14 +16,14 @@ from pipeline.reporting.tables import Table
 
 
 class Page:
-    """What the notebook shows and writes; all text given to it is plain, not markup.
+    """The page that the notebook shows and writes; all text given to it is plain, not markup.
 
     Args:
-        folder: Gets `tables/<name>.csv`, `tables/<name>.md`, `figures/<name>.png` and
+        folder: Folder for `tables/<name>.csv`, `tables/<name>.md`, `figures/<name>.png` and
             `figures/<name>.svg`.
         redraw: The command that draws them again.
-        debug: What it shows is no result: the names of the files begin with `debug-`, and figures
-            are stamped.
+        debug: Whether what it shows is no result. Then the names of the files begin with `debug-`,
+            and figures are stamped.
     """
 
     def __init__(self, folder: Path, redraw: str, *, debug: bool = False) -> None:
@@ -43,7 +43,7 @@ class Page:
             self._show(part("text", content=content))
 
     def banner(self, content: str) -> None:
-        """Show a warning that nobody overlooks, unless it is empty."""
+        """Show a warning that nobody can overlook, unless it is empty."""
         if content:
             self._show(part("banner", content=content))
 
@@ -57,7 +57,7 @@ class Page:
         self._show(part("cards", cards=cards))
 
     def networks(self, names: Sequence[str]) -> Iterator[str]:
-        """The networks one by one, each under its heading if there are several."""
+        """Yield the networks one by one, each under its own heading if there are several."""
         for name in names:
             if len(names) > 1:
                 text = network_label(name)
@@ -73,8 +73,8 @@ class Page:
         Args:
             name: Name of its files and of its place in the page.
             table: What to show.
-            caption: Stands above it.
-            prose: Its columns hold sentences.
+            caption: Text above it.
+            prose: Whether its columns hold sentences.
             folded: Title under which the table is hidden until it is opened; empty: not hidden.
         """
         csv, markdown = f"tables/{self._prefix}{name}.csv", f"tables/{self._prefix}{name}.md"
@@ -102,7 +102,7 @@ class Page:
             name: Name of its files and of its place in the page.
             figure: What to draw.
             caption: How to read it.
-            alt: What it is, for those who do not see it.
+            alt: A description for those who cannot see it.
             data: Where its numbers are: tables of this report, and folders of results.
         """
         if self._prefix:

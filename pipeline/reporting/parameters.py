@@ -1,4 +1,4 @@
-"""Which parameters made a run, and values that runs agree on or do not."""
+"""The parameters that made a run, and the values on which runs agree or differ."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ def uses(cell: Cell, section: str) -> bool:
 
 
 def epoch_counts(cells: Sequence[Cell]) -> set[int]:
-    """Epochs of the schedules that trained these cells, or that they are fine-tuned from."""
+    """Epochs of the schedules that trained these cells, or what these are fine-tuned from."""
     return {
         sum(cell.details.params[section]["epochs"] for section in cell.schedules) for cell in cells
     }
@@ -64,7 +64,7 @@ def epochs(cells: Sequence[Cell]) -> str:
 
 
 def agreed(values: Iterable[Any]) -> str:
-    """The value all runs share, or each value with the number of runs that have it."""
+    """The value that all runs share, or each value with the number of runs that have it."""
     counts = Counter(shown(value) for value in values)
     if not counts:
         return UNUSED

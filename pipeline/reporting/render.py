@@ -26,14 +26,14 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
     Other files in `out` stay. Equal inputs give equal bytes, wherever they lie.
 
     Args:
-        params: params.yaml of the data set, to tell results that no longer belong to it.
+        params: params.yaml of the data set, which shows whether the results still belong to it.
         results: `results/<data set>`.
         published: Published figures to set beside ours.
-        out: Gets PARTS.
+        out: Folder that gets PARTS.
 
     Raises:
-        UserError: an input is missing or malformed, or `out` cannot be written; then nothing in
-            it has changed.
+        UserError: an input is missing or malformed, or `out` cannot be written. Then nothing in
+            `out` has changed.
     """
     parameters = {
         "params": params,
@@ -54,10 +54,10 @@ def render_study(results: Path, variants: Path, out: Path) -> None:
     Args:
         results: `results/<table>`.
         variants: `results/<table of its variants>`.
-        out: Gets PARTS but for the metrics.
+        out: Folder that gets PARTS without the metrics.
 
     Raises:
-        UserError: as `render`.
+        UserError: as in `render`.
     """
     parameters = {"results": results, "variants": variants, "notes": SOURCES / "notes.csv"}
     with _replacing(out) as staged:
@@ -66,7 +66,7 @@ def render_study(results: Path, variants: Path, out: Path) -> None:
 
 @contextlib.contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """An empty folder; what lies in it takes its place in `out` if the block succeeds."""
+    """Yield an empty folder, and move what lies in it to `out` if the block succeeds."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with _temporary_folder(out.parent, f".{out.name}.", ".part") as staged:
@@ -80,7 +80,7 @@ def _replacing(out: Path) -> Iterator[Path]:
 
 
 def _draw(source: str, inputs: Mapping[str, Path], stage: str, staged: Path, out: Path) -> None:
-    """Execute a notebook of SOURCES; it and its page go into `staged`, on the way to `out`."""
+    """Execute a notebook of SOURCES for a report in `out`; write it and its page to `staged`."""
     digest = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]
     parameters = {**inputs, "out": staged}
     with _temporary_folder(Path(tempfile.gettempdir()), f"report-{digest}.", "") as scratch:
@@ -98,7 +98,7 @@ def _draw(source: str, inputs: Mapping[str, Path], stage: str, staged: Path, out
 
 @contextlib.contextmanager
 def _temporary_folder(parent: Path, prefix: str, suffix: str) -> Iterator[Path]:
-    """A new folder, removed in the end; those that a killed report left are removed at once."""
+    """Yield a new folder and remove it in the end; first remove those that a killed report left."""
     for left in parent.glob(f"{glob.escape(prefix)}*{suffix}"):
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix, suffix=suffix, dir=parent) as folder:
@@ -112,7 +112,7 @@ def _stage(params: Path) -> str:
 
 
 def _name(path: Path) -> str:
-    """Path inside the project; of what lies elsewhere, its name."""
+    """Path inside the project; the name alone of a file that lies elsewhere."""
     path = path.resolve()
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 

@@ -21,16 +21,16 @@ from pipeline.reporting.statistics import ROUNDING
 
 UnitShare = Annotated[float, Field(ge=0, le=1)]
 LARGEST = 10**18
-"""The largest number of anything counted; a larger one may not fit a float."""
+"""The largest count allowed; a larger one may not fit a float."""
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[int, Field(gt=0, le=LARGEST)]
 Network = Annotated[str, Field(pattern=r"^\w+$")]
 FileName = Annotated[str, Field(pattern=r"^[\w-]+$")]
-"""Part of a path, so nothing that leads out of its folder."""
+"""Part of a path, so it must not lead out of its folder."""
 
 
 def _numbers(line: Any) -> Any:
-    """A line of a matrix, numbers between spaces, which keeps a file of many classes short."""
+    """A line of a matrix; text with spaces between numbers keeps a file of many classes short."""
     return [int(each) for each in line.split()] if isinstance(line, str) else line
 
 
@@ -50,7 +50,7 @@ LAYER_KURTOSIS = ("epoch", "layer", "kurtosis", "target")
 
 
 class Metrics(BaseModel):
-    """`<cell>.json`: one number each, for DVC."""
+    """`<cell>.json`: the results that are single numbers, for DVC."""
 
     row: str
     network: Network
@@ -120,12 +120,12 @@ class Manifest(BaseModel, extra="allow"):
 
     @property
     def test_checksums(self) -> dict[str, str]:
-        """Checksums of the test images and labels; equal ones are the same images in one order."""
+        """Checksums of the test images and labels; if equal, images and order are the same."""
         return {name: digest for name, digest in self.checksums.items() if name.startswith("test")}
 
 
 class Bits(BaseModel):
-    """What of a network is binary, in the architecture of its details."""
+    """Whether weights and activations of a network are binary, from its architecture."""
 
     weights: bool
     activations: bool
@@ -138,14 +138,14 @@ class Schedule(BaseModel):
 
 
 class Judged(BaseModel):
-    """The section evaluation of these params."""
+    """The section `evaluation` of the params."""
 
     bootstrap_resamples: Annotated[int, Field(gt=0, le=10**7)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
 
 
 class Timing(BaseModel):
-    """What provenance says of the cost of a training, if anything."""
+    """What the provenance of a training says about its cost, if anything."""
 
     seconds: Annotated[float, Field(ge=0)]
     images_per_second: Annotated[float, Field(ge=0)]
@@ -157,20 +157,20 @@ class Provenance(BaseModel):
 
     training: dict[str, Any]
     evaluation: dict[str, Any] = {}
-    """Empty for a first of two steps, which is not evaluated."""
+    """Empty for the first of two steps, which is not evaluated."""
 
 
 class Details(BaseModel):
-    """`details/<cell>.json`: what was run, and what has more than one number."""
+    """`details/<cell>.json`: what was run, and the results that have more than one number."""
 
     losses: list[str]
     teacher: str | None
     reference: str | None = None
-    """Cell whose weights `teacher_distance_relative` compares with."""
+    """Cell with whose weights `teacher_distance_relative` compares."""
     distiller: str | None = None
     step: Literal["single", "two"] = "single"
     start: FileName | None = None
-    """Cell of step one."""
+    """Cell of step one, if there were two steps."""
     pretrained: bool = False
     architecture: dict[str, Any]
     params: dict[str, dict[str, Any]]
@@ -181,7 +181,7 @@ class Details(BaseModel):
     layers: list[Layer]
     histogram: Histogram
     blank_maps: dict[str, LayerMaps]
-    """The maps of each layer; empty where maps have 32 bits."""
+    """Counts of the maps of each layer; empty where maps have 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Cell:
     step_one: pd.DataFrame | None
     """Curves of the first of two steps."""
     kurtosis: pd.DataFrame
-    """Kurtosis of each layer over the epochs of both steps; of step one only if it is there."""
+    """Kurtosis of each layer over the epochs of both steps; those of step one may be missing."""
     provenance: Provenance
     training: tuple[dict[str, Any], ...]
     """Provenance of its training, one for each step."""
@@ -213,7 +213,7 @@ class Cell:
 
     @property
     def bits(self) -> tuple[int, int]:
-        """Bits of weights and activations in the convolutions that may be binary."""
+        """Bits of the weights and of the activations in the convolutions that may be binary."""
         binarization = self.details.architecture.get("binarization")
         if not binarization:
             return 32, 32
@@ -221,7 +221,7 @@ class Cell:
 
     @property
     def schedules(self) -> tuple[str, ...]:
-        """Sections of the params whose epochs trained it, or what it is fine-tuned from."""
+        """Sections of the params whose schedules trained it, or what it is fine-tuned from."""
         if not self.row.binary:
             return ("teacher",)
         return ("step_one", "step_two") if self.details.step == "two" else ("student",)
@@ -257,9 +257,9 @@ class Results:
         return sorted(cells, key=lambda cell: cell.metrics.seed)
 
     def nearest(self, network: str, row: str) -> list[Cell]:
-        """The cells of one row, by seed; where the network has none, those of its teacher.
+        """The cells of one row, by seed; if the network has none, those of its teacher.
 
-        So the 32-bit rows are found where teacher and student are different networks.
+        This finds the 32-bit rows where teacher and student are different networks.
         """
         students = [cell for cell in self.cells if cell.metrics.network == network]
         teachers = sorted({cell.details.teacher or "" for cell in students})
@@ -273,21 +273,21 @@ class Results:
 
     @property
     def published_dataset(self) -> str:
-        """What published.csv calls the data: cifar10 for the tables cifar10 and cifar10-full."""
+        """Name of the data in published.csv: cifar10 for the tables cifar10 and cifar10-full."""
         return self.dataset.partition("-")[0]
 
     @property
     def evaluation(self) -> dict[str, Any]:
-        """Parameters of the evaluation, as the first cell was evaluated with them."""
+        """Parameters of the evaluation, those of the first cell."""
         return self.cells[0].details.params["evaluation"]
 
 
 def load_results(folder: Path) -> Results:
-    """Read every cell of `folder` that was evaluated, that is has a `<cell>.json`.
+    """Read every cell of `folder` that was evaluated, which means that it has a `<cell>.json`.
 
     Raises:
-        UserError: the folder is missing or holds no cell, a file of a cell is missing or is not
-            what the stage that writes it writes, or cells were evaluated on different test images.
+        UserError: the folder is missing or holds no cell; a file of a cell is missing, or is not
+            what its stage writes; or cells were evaluated on different test images.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -299,7 +299,7 @@ def load_results(folder: Path) -> Results:
 
 
 def _check_same_test(folder: Path, cells: Sequence[Cell]) -> None:
-    """Outcomes are paired image by image, so all must be of the same test images."""
+    """Refuse different test images, because outcomes are paired image by image."""
     first = cells[0]
     for cell in cells[1:]:
         if cell.details.manifest.test_checksums != first.details.manifest.test_checksums:
@@ -369,7 +369,7 @@ def _validate(model: type[Model], path: Path) -> Model:
 
 
 def _as(model: type[Model], content: Any, path: Path, place: str = "") -> Model:
-    """What stands in a file, or in `place` of it, as `model`."""
+    """The content of a file, or of `place` in it, as `model`."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
@@ -416,7 +416,7 @@ def _check_details(path: Path, details: Details) -> None:
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file; every column but `layer` holds numbers, empty where there is none."""
+    """Read a CSV file, where every column but `layer` holds numbers or empty cells."""
     try:
         table = pd.read_csv(io.BytesIO(_read_bytes(path)))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

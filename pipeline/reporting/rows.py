@@ -11,15 +11,15 @@ class Row:
     """One way to train a network, and how figures show it."""
 
     name: str
-    """As in the names of cells."""
+    """Its name in the names of cells."""
     label: str
     colour: str
     """From the palettes of Okabe and Ito and of Paul Tol, which colour-blind readers can tell
     apart."""
     marker: str
-    """Matplotlib's marker: the row's second code beside its colour."""
+    """Matplotlib's marker, which identifies the row as its colour does."""
     dash: tuple[float, ...]
-    """Lengths of dashes and gaps in line widths; empty: solid."""
+    """Lengths of dashes and gaps, in line widths; empty for a solid line."""
     binary: bool
     continues: str | None = None
     """Row whose trained network this one is fine-tuned from."""
@@ -32,7 +32,7 @@ class Comparison:
     row: str
     against: str
     change: str
-    """What `row` has and `against` has not."""
+    """What `row` has and `against` lacks."""
 
 
 REAL, CONTROL, TUNED = "full-precision", "fine-tuned", "kurtosis"
@@ -59,7 +59,7 @@ COMPARISONS = (
     Comparison(COMPLETE, "complete-untuned", "kurtosis loss in the teacher"),
     Comparison(COMPLETE, BINARY, "everything: the claim of the method"),
 )
-"""Each but the last isolates one thing."""
+"""Each comparison but the last isolates one change."""
 
 
 def row_named(name: str) -> Row:
@@ -86,5 +86,5 @@ def in_sentence(row: str) -> str:
 
 
 def published_name(network: str) -> str:
-    """What published.csv calls an architecture: there, the data set tells the stem."""
+    """The name of an architecture in published.csv, where the data set implies the stem."""
     return network.removeprefix("imagenet_").removeprefix("torchvision_")

@@ -29,7 +29,7 @@ from pipeline.reporting.training_cost import cost_table
 INDEX, LEDGER, PICTURE = Path("index.html"), Path("ledger.html"), Path("docs/method.png")
 README = Path("README.md")
 FOUND = re.compile(r"<!-- found -->\n(.*?)<!-- end -->", re.DOTALL)
-"""What README says first."""
+"""Pattern of the findings at the beginning of README.md."""
 SOURCES = Path("reports")
 TITLE = "A reproduction of BD-BNN"
 ABOUT = (
@@ -51,7 +51,7 @@ DRAWN_BY = {"stage": "site", "redraw": "make site"}
 
 
 class Document(Prose):
-    """A page of docs/: Markdown with GitHub's tables, places and formulas, without its comments.
+    """A page of docs/: Markdown with GitHub's tables, anchors and formulas, without its comments.
 
     Args:
         root: Folder of the project.
@@ -63,14 +63,14 @@ class Document(Prose):
         self._root = root
         self._source = source
         self.files: set[Path] = set()
-        """Files of the project that it links to and that are no pages of the site."""
+        """Files of the project that it links to and that are not pages of the site."""
 
     def place(self, heading: str) -> str:
-        """GitHub's name for the place of a heading."""
+        """GitHub's name for the anchor of a heading."""
         return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
-        """A link; one into the project leads to the page or the copy of the file in the site.
+        """A link; one to a file of the project leads to its page or its copy in the site.
 
         Raises:
             UserError: it leads to no file of the project.
@@ -87,10 +87,10 @@ class Document(Prose):
         return super().link(text, url, title)
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
-        """A picture of the project, as part of the page.
+        """A picture of the project, embedded in the page.
 
         Raises:
-            UserError: it is no file of the project.
+            UserError: it is not a file of the project.
         """
         return _picture(self._root / self._file(url), text)
 
@@ -165,7 +165,7 @@ def build(root: Path, out: Path) -> None:
 
 
 def _index(root: Path, built: Path, pages: dict[str, Path]) -> set[Path]:
-    """Write the first page; the files of the project that it links to."""
+    """Write the first page, and return the files of the project that it links to."""
     tables = overview.load_tables(root / "results")
     published = read_lines(root / SOURCES / "published.csv", PublishedFigure)
     notes = read_lines(root / SOURCES / "notes.csv", FileNote)
@@ -245,7 +245,7 @@ def _table(built: Path, name: str, table: Table, caption: str, *, prose: bool = 
 
 
 def _picture(path: Path, alt: str) -> Markup:
-    """A PNG as part of the page: its policy lets it load no file."""
+    """A PNG embedded in the page, whose policy lets it load no file."""
     try:
         content = base64.b64encode(path.read_bytes()).decode()
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What the report knows that was not measured: published figures, notes on files, the ledger."""
+"""What the report uses that was not measured: published figures, notes on files, the ledger."""
 
 import csv
 import io
@@ -44,10 +44,11 @@ class FileNote(BaseModel):
 
     sha256: str
     name: str
-    """What a data set that has this file is called."""
+    """The name of a data set that has this file."""
     note: str
     classes: str = ""
-    """Names of the classes in the order of their labels, between semicolons; empty: the labels."""
+    """Names of the classes, separated by semicolons, in the order of their labels; if empty, the
+    labels are shown."""
 
 
 class Choice(BaseModel):
@@ -70,8 +71,8 @@ def read_lines(path: Path, kind: type[Line]) -> list[Line]:
     """Read a CSV file with a header, one `kind` per line.
 
     Raises:
-        UserError: the file is missing or no CSV, or lacks a column or holds a value that is not
-            allowed; the line is named.
+        UserError: the file is missing, is not CSV, lacks a column, or holds a value that is not
+            allowed, whose line is then named.
     """
     with reading(path, "valid CSV", csv.Error, UnicodeDecodeError):
         content = path.read_bytes().decode()
@@ -92,7 +93,7 @@ def read_lines(path: Path, kind: type[Line]) -> list[Line]:
 
 
 def note_on(origin: dict[str, Any], notes: Sequence[FileNote]) -> FileNote | None:
-    """The first note on a data file that `origin` of a manifest names by its checksum."""
+    """The first note on a data file whose checksum stands in `origin` of a manifest."""
     checksums = set(_checksums(origin))
     return next((note for note in notes if note.sha256 in checksums), None)
 

@@ -20,7 +20,7 @@ FORMS = {
     "full precision in torch": "Full precision, torch",
 }
 QUANTITIES = {"milliseconds": ("ms", ",.4g"), "images_per_second": ("Images/s", ",.0f")}
-"""Heading and format."""
+"""Heading and format of each quantity."""
 NOT_MEASURED = (
     "Bytes on disk and time were not measured for this network and images of this size; "
     "python -m benchmarks.inference measures them."
@@ -28,7 +28,7 @@ NOT_MEASURED = (
 
 
 class Section(BaseModel):
-    """A part of the file; what the report does not show is passed over."""
+    """A part of the file; what the report does not show is ignored."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
@@ -55,7 +55,7 @@ class Batch(Section):
 
 
 class Sizes(Section):
-    """Bytes of the two files of an export, and bits counted for the first."""
+    """Bytes of the two files of an export, weights and graph, and bits counted for the weights."""
 
     weights_bytes: int
     graph_bytes: int
@@ -73,7 +73,7 @@ class Measured(Section):
 
 
 class Hardware(Section):
-    """What it was measured on."""
+    """Machine and versions of a measurement."""
 
     cpu: str
     cpu_capability: str
@@ -112,7 +112,8 @@ def measured_cost(
 ) -> Table | None:
     """Bytes and time of a network's exported form, beside its twin in the same engine and in torch.
 
-    None if they were not measured for images of this table's size.
+    Returns:
+        The table; None if they were not measured for images of this table's size.
     """
     manifest = results.cells[0].details.manifest
     wanted = (network, manifest.channels, manifest.image_size)

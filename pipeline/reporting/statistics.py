@@ -16,9 +16,9 @@ NONE = "-"
 class Summary:
     """A number measured once per seed.
 
-    `std` is the sample standard deviation (n - 1), `half_width` that of Student's t interval:
-    t(0.975, n - 1) * std / sqrt(n). Both are None below two seeds; equal values have no interval,
-    as on a small test set they are equal by chance.
+    `std` is the sample standard deviation (n - 1), and `half_width` is half the width of Student's
+    t interval: t(0.975, n - 1) * std / sqrt(n). Both are None for a single seed. Equal values have
+    no interval either, because on a small test set they are equal by chance.
     """
 
     count: int
@@ -51,11 +51,11 @@ def spread(summary: Summary | None) -> str:
 
 
 def reach(values: Sequence[float], style: str = "g") -> str:
-    """The least and the greatest value, such as "16 to 18"; one number where they look alike."""
+    """The least and the greatest value, such as "16 to 18"; one number if both look the same."""
     ends = dict.fromkeys(format(end, style) for end in (min(values), max(values)))
     return " to ".join(ends)
 
 
 def number(value: float | None, style: str) -> str:
-    """`value` in the given format, a dash where there is none."""
+    """`value` in the given format, or a dash if it is None."""
     return NONE if value is None else format(value, style)

@@ -1,4 +1,4 @@
-"""The report's sentences: what came out, in words."""
+"""The report's sentences: the results in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ CARDS = (REAL, BINARY, COMPLETE)
 
 @dataclass(frozen=True)
 class Card:
-    """The figure of one row, large."""
+    """The figure of one row, shown large."""
 
     label: str
     colour: str
@@ -56,7 +56,7 @@ def cards(results: Results, network: str) -> list[Card]:
 
 
 def conclusion(results: Results, network: str) -> str:
-    """The last row run and every comparison it takes part in, with its interval."""
+    """Top-1 of the last row that was run, and its comparisons with other rows, with intervals."""
     row = last_row(results, network)
     mean = top1(results, network, row)
     assert mean is not None
@@ -100,7 +100,7 @@ def last_row(results: Results, network: str) -> str:
 
 
 def beside_published(results: Results, network: str) -> str:
-    """What our figures in the table of published ones are, and how long they were trained."""
+    """An explanation of the table of published figures, with the epochs of our trainings."""
     ours = [cell for row in ("complete", "full-precision") for cell in results.seeds(network, row)]
     trained = f" Ours: {epochs(ours)}." if ours else ""
     return (
@@ -123,7 +123,7 @@ def not_compared(results: Results, network: str) -> str:
 
 
 def steps(results: Results, network: str) -> str:
-    """Epochs of each binary row and distillers, if any has two steps; else empty."""
+    """Epochs of each binary row, and the distillers, if any row has two steps; else empty."""
     counted: dict[str, str] = {}
     distillers: set[str] = set()
     two = False
@@ -177,7 +177,7 @@ def two_modes(results: Results, network: str) -> str:
 
 
 def confusions(results: Results, network: str, row: str, classes: Sequence[str]) -> str:
-    """Errors of a row, and the most frequent ones."""
+    """The number of errors of a row, and the most frequent ones."""
     cells = results.seeds(network, row)
     counts = np.sum([cell.details.confusion for cell in cells], axis=0)
     wrong = counts - np.diag(np.diag(counts))

@@ -27,7 +27,7 @@ from pipeline.reporting.statistics import NONE, Summary, number, reach, spread, 
 
 PUBLISHED_FILE = "reports/published.csv"
 SHOWN_ROWS = (CONTROL, TUNED, BINARY, COMPLETE)
-"""Rows of which the page shows the layers."""
+"""Rows whose layers the page shows."""
 BINARY_PER_REAL = 64
 """Binary operations counted as one real one, as Bi-Real Net does [field]."""
 
@@ -163,9 +163,8 @@ COST: Columns = (
 def measured(results: Results, network: str) -> Table:
     """Every row of the table: test top-1 and top-5 over the seeds, in percent.
 
-    The interval of top-1 is that of `estimates.top1`.
-
-    Rows that were not run stay, with "not run".
+    The interval of top-1 is that of `estimates.top1`. Rows that were not run are listed as "not
+    run".
     """
     lines = []
     for row, cells in results.rows(network):
@@ -209,9 +208,9 @@ def published_beside(
 ) -> Table | None:
     """Published figures for the same data set and network, best first; None where there are none.
 
-    Ours is the complete method against 1-bit weights and activations, full precision against
-    32-bit ones; the difference is given where both had the same number of epochs. What is not
-    confirmed stays empty, comes last and says where to enter it.
+    A figure with 1-bit weights and activations is compared with our complete method, and one with
+    32 bits with our full-precision network. The difference is given where both had the same number
+    of epochs. A figure that is not confirmed stays empty, comes last and says where to enter it.
     """
     lines = []
     for figure in published:
@@ -234,7 +233,7 @@ def published_beside(
 
 
 def _comparable(results: Results, network: str, figure: PublishedFigure) -> Estimate | None:
-    """Our top-1 in percent at the same bits, if it was trained for as many epochs as the figure."""
+    """Our top-1 in percent at the same bits, if it had as many epochs as the published figure."""
     wanted = (figure.weight_bits, figure.activation_bits)
     row = {(1, 1): COMPLETE, (32, 32): REAL}.get(wanted, "")
     cells = results.seeds(network, row)
@@ -246,7 +245,7 @@ def _comparable(results: Results, network: str, figure: PublishedFigure) -> Esti
 def ablation(results: Results, network: str) -> Table:
     """Each row against the row it adds one thing to, in points of top-1.
 
-    The text leaves out comparisons of which a row was not run.
+    The text leaves out comparisons if one of the two rows was not run.
     """
     compared = differences(results, network)
     lines = []
@@ -275,7 +274,7 @@ def ablation(results: Results, network: str) -> Table:
 
 
 def _change(results: Results, network: str, comparison: Comparison) -> str:
-    """What a row has and the other has not, the second step included."""
+    """What a row has and the other lacks, including a second step."""
     steps = [
         {cell.details.step for cell in results.seeds(network, row)}
         for row in (comparison.row, comparison.against)
@@ -312,9 +311,9 @@ def _by_layer(means: pd.DataFrame, columns: Sequence[tuple[str, str, float, str]
 def kurtosis(results: Results, network: str) -> Table:
     """Kurtosis of each row's weights before training and at its best epoch.
 
-    Means over layers and seeds; the least and the greatest layer of any seed at the best epoch.
-    What is fine-tuned starts from the trained network, a student from the weights its parameters
-    say.
+    These are means over layers and seeds. The least and the greatest layer are those of any seed at
+    the best epoch. A fine-tuned network starts from the trained one, and a student starts from the
+    weights that its parameters name.
     """
     lines = []
     for row, cells in results.run_rows(network):
@@ -339,7 +338,7 @@ def kurtosis(results: Results, network: str) -> Table:
 def blank_maps(results: Results, network: str) -> Table | None:
     """Share of blank 1-bit maps over all test images and layers; None where all maps have 32 bits.
 
-    The CSV has a line for each run, the page one for each row.
+    The CSV has a line for each run, and the page has one for each row.
     """
     data: list[Line] = []
     lines: list[Line] = []
@@ -393,7 +392,7 @@ def cost(results: Results, network: str) -> Table:
 
 
 def _table(lines: list[Line], columns: Columns, drop: Sequence[str] = ()) -> Table:
-    """The lines as numbers, without the keys to `drop`, and as text by `columns`."""
+    """A table of `lines`: as numbers, without the keys in `drop`, and as text, by `columns`."""
     shown = [{heading: _text(line[key], how) for heading, key, how in columns} for line in lines]
     return Table(pd.DataFrame(lines).drop(columns=list(drop)), pd.DataFrame(shown))
 
@@ -412,7 +411,7 @@ def _ends(name: str, estimate: Estimate | None, *, mean: bool = False) -> Line:
 
 
 def _in_points(estimate: Estimate | None) -> Estimate | None:
-    """The same in percent."""
+    """The same estimate in percent."""
     if estimate is None:
         return None
     mean, low, high = (100 * each for each in (estimate.mean, estimate.low, estimate.high))

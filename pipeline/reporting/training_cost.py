@@ -1,6 +1,6 @@
-"""What the trainings took and on which hardware, as their provenance tells.
+"""Cost of the trainings and the hardware they ran on, from their provenance.
 
-It varies from run to run, so no report has it: the bytes of a report repeat.
+Cost varies from run to run. No report shows it, because the bytes of a report must repeat.
 """
 
 from collections.abc import Sequence
@@ -31,11 +31,11 @@ class Cost:
     """Mean over the seeds."""
     images_per_second: float
     peak_memory_mib: float
-    """The greatest."""
+    """The greatest of any seed and step."""
 
 
 def row_cost(cells: Sequence[Cell]) -> Cost | None:
-    """What the trainings of a row took; None if none was run."""
+    """Cost of the trainings of a row; None if none was recorded."""
     steps = [step for cell in cells for step in cell.training if "seconds" in step]
     if not steps:
         return None
@@ -47,13 +47,13 @@ def row_cost(cells: Sequence[Cell]) -> Cost | None:
 
 
 def hours(results: Results) -> float:
-    """Cost of all trainings of a table."""
+    """Hours that all trainings of a table took."""
     seconds = (step.get("seconds", 0) for cell in results.cells for step in cell.training)
     return sum(seconds) / 3600
 
 
 def hardware(results: Results) -> str:
-    """What all trainings of a table ran on."""
+    """Hardware that the trainings of a table ran on, in words."""
     steps = [step for cell in results.cells for step in cell.training]
     return "; ".join(f"{key} {agreed(step.get(key) for step in steps)}" for key in HARDWARE)
 

@@ -28,9 +28,9 @@ class Question:
     name: str
     key: str
     parameter: str
-    """In a sentence."""
+    """Its name in a sentence."""
     rows: tuple[str, ...]
-    """Those whose trainings the parameter takes part in."""
+    """Rows in whose trainings the parameter takes part."""
     scale: Scale
     without: tuple[Without, ...] = ()
     by_validation: bool = False
@@ -101,7 +101,7 @@ class Level:
     """None where the loss is missing."""
     default: bool
     cells: Mapping[str, Sequence[Cell]]
-    """By row of the question, seed by seed."""
+    """Cells of each row of the question, seed by seed."""
 
 
 @dataclass(frozen=True)
@@ -112,17 +112,17 @@ class Study:
     variants: Mapping[str, Results]
     network: str
     seeds: tuple[int, ...]
-    """Those of the variants. The levels have no others, of which the table may have more."""
+    """Seeds of the variants. The levels have no others, although the table may have more."""
     levels: Mapping[Question, Sequence[Level]]
-    """By question, if a variant was run for it; numbers in their order, missing losses last."""
+    """Levels of each question that has a variant: numbers rise, and missing losses come last."""
 
 
 def load_study(table: Path, variants: Path) -> Study:
     """Read a table and the folder of its variants, a folder of results for each.
 
     Raises:
-        UserError: a folder or a file is missing or malformed, a variant differs from the table in
-            another parameter than its own, or in its test images, or the table lacks a row.
+        UserError: a folder or a file is missing or malformed; a variant differs from the table in
+            its test images, or in another parameter than its own; or the table lacks a row.
     """
     base = load_results(table)
     found = {
@@ -149,7 +149,7 @@ def load_study(table: Path, variants: Path) -> Study:
 
 
 def _check_alone(folder: Path, cell: Cell, base: Results) -> None:
-    """A variant is compared with the table, so nothing else may have changed."""
+    """Refuse a variant in which more than its parameter differs from the table."""
     setting = parse_setting(folder.name)
     reference = base.cells[0].details
     expected = {section: dict(values) for section, values in reference.params.items()}

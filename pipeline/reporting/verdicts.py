@@ -1,7 +1,7 @@
-"""The claims of the paper, the thresholds set for them beforehand, and what came out.
+"""The claims of the paper, the thresholds set for them beforehand, and the verdicts on them.
 
 Each function below judges one claim on one data set and network. A claim holds, does not hold, or
-stays undecided; what was not run and what has too few seeds is undecided too, so that each claim
+stays undecided. It is also undecided if a row was not run or has too few seeds, so that each claim
 gets a verdict and none is left out of the table.
 """
 
@@ -20,7 +20,7 @@ MOST_LAYERS, HALF_OF_LAYERS = 0.9, 0.5
 DISTANCE_RATIO = 0.5
 LEVEL_POINTS = 0.5
 SEEDS_NEEDED = 3
-"""For an interval that draws seeds: it covers too rarely with fewer, see
+"""Seeds needed for an interval that draws seeds: with fewer it covers the truth too rarely, see
 `hierarchical_difference`."""
 
 
@@ -30,25 +30,25 @@ class Claim:
 
     key: str
     text: str
-    """In our words."""
+    """The claim in our words."""
     source: Literal["abstract", "figure"]
-    """Where the paper makes it."""
+    """Where the paper makes the claim."""
     measured: str
     rule: str
-    """When it holds and when it does not."""
+    """When the claim holds and when it does not."""
     threshold: float
     """The number that the measured one must pass for the claim to hold."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came out for one claim."""
+    """The outcome of one claim."""
 
     claim: Claim
     measured_on: str
     """Data and network."""
     result: str
-    """With the interval, if there is one, and the seeds."""
+    """What was measured, with its interval, if there is one, and the number of seeds."""
     outcome: Outcome
     reason: str
 
@@ -110,7 +110,7 @@ CLAIMS = (BIMODAL, MIMICKED, STRUCTURED_MAPS, ACCURATE, STATE_OF_THE_ART)
 
 @dataclass(frozen=True)
 class LayerCount:
-    """Layers of one network at one seed."""
+    """Counts of the layers of one network at one seed."""
 
     two_modes: int
     layers: int
@@ -126,11 +126,11 @@ class Published:
     top1: float
     """Percent."""
     epochs: int | None
-    """How many the schedule has; None if the source does not tell."""
+    """Epochs of its schedule; None if the source does not state them."""
 
 
 def judge_modes(measured_on: str, networks: Mapping[str, Sequence[LayerCount]]) -> Verdict:
-    """Whether the weights are bimodal.
+    """Judge whether the weights are bimodal.
 
     Args:
         measured_on: Data and network.
@@ -163,17 +163,17 @@ def judge_modes(measured_on: str, networks: Mapping[str, Sequence[LayerCount]]) 
 def judge_mimicking(
     measured_on: str, rows: str, mimicking: Sequence[float], without: Sequence[float]
 ) -> Verdict:
-    """Whether the student takes on the teacher's weight distribution.
+    """Judge whether the student takes on the teacher's weight distribution.
 
-    The interval is Student's, of the mean logarithm of the ratio over the seeds.
+    The interval is Student's interval of the mean logarithm of the ratio over the seeds.
 
     Args:
         measured_on: Data and network.
         rows: The two rows, which have the same teacher: binary + distillation with and without
             WDM, if both were run.
-        mimicking: For each seed the mean over layers of the squared 2-Wasserstein distance to the
-            teacher divided by the variance of the teacher's weights, above 0.
-        without: The same of the row without WDM, seed by seed.
+        mimicking: For each seed, the squared 2-Wasserstein distance to the teacher's weights,
+            divided by their variance, as a mean over layers; above 0.
+        without: The same for the row without WDM, seed by seed.
     """
     summary = summarize([log(a / b) for a, b in zip(mimicking, without, strict=True)])
     if summary is None:
@@ -200,14 +200,14 @@ def judge_mimicking(
 
 
 def judge_maps(measured_on: str, complete: Sequence[float], binary: Sequence[float]) -> Verdict:
-    """Whether fewer 1-bit maps are blank than under binary training alone.
+    """Judge whether fewer 1-bit maps are blank than under binary training alone.
 
-    The interval is Student's, of the mean difference over the seeds.
+    The interval is Student's interval of the mean difference over the seeds.
 
     Args:
         measured_on: Data and network.
-        complete: For each seed the share of blank maps.
-        binary: The same of binary alone, seed by seed.
+        complete: For each seed, the share of blank maps under the complete method.
+        binary: The same for binary alone, seed by seed.
     """
     summary = summarize([100 * (a - b) for a, b in zip(complete, binary, strict=True)])
     if summary is None:
@@ -232,7 +232,7 @@ def judge_maps(measured_on: str, complete: Sequence[float], binary: Sequence[flo
 
 
 def judge_accuracy(measured_on: str, compared: Compared | None) -> Verdict:
-    """Whether top-1 rises over binary alone.
+    """Judge whether the complete method has a higher top-1 than binary alone.
 
     Args:
         measured_on: Data and network.
@@ -264,7 +264,7 @@ def judge_accuracy(measured_on: str, compared: Compared | None) -> Verdict:
 def judge_state_of_the_art(
     measured_on: str, ours: Estimate | None, epochs: int, published: Sequence[Published]
 ) -> Verdict:
-    """Whether top-1 is above the highest published one.
+    """Judge whether top-1 is above the highest published one.
 
     Args:
         measured_on: Data and network.

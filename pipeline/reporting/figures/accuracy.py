@@ -42,7 +42,7 @@ MOST_CLASSES = 20
 def headline(results: Results, network: str, published: Sequence[PublishedFigure]) -> Figure:
     """Test top-1 of every row: its seeds, and their mean with its interval.
 
-    Published figures have a panel and an axis of their own: their schedules are others.
+    Published figures have a panel and an axis of their own, because their schedules differ.
     """
     rows = results.run_rows(network)
     about = (results.published_dataset, published_name(network))
@@ -105,8 +105,8 @@ def _draw_published(axes: Axes, figures: Sequence[PublishedFigure]) -> None:
 def training_curves(results: Results, network: str) -> Figure:
     """Accuracy, loss terms and sign changes: lines are means, bands the range over the seeds.
 
-    Fine-tuning counts its epochs on from the training it continues, and step two from step one;
-    a ring is where step two begins.
+    Epochs of fine-tuning are counted on from the training that it continues, and those of step two
+    from step one. A ring marks the beginning of step two.
     """
     rows = results.run_rows(network)
     every = pd.concat([cell.curves for _, cells in rows for cell in cells])
@@ -155,8 +155,8 @@ def _continued(results: Results, network: str, cell: Cell) -> pd.DataFrame:
 def confusion(results: Results, network: str, row: str, classes: Sequence[str]) -> Figure:
     """Test images by true and predicted class, of one row and as its difference to binary alone.
 
-    Counts are means over the seeds. Coloured are the errors; of the images that were classified
-    correctly, the diagonal tells the number.
+    Counts are means over the seeds. Only errors are coloured. The diagonal gives the number of
+    images that were classified correctly.
     """
     mean = _mean_confusion(results, network, row)
     others = results.seeds(network, "binary") and row != "binary"

@@ -1,4 +1,4 @@
-"""Figures of the study: what follows from the value of a parameter, at each value an interval."""
+"""Figures of the study: the effect of a parameter, with an interval at each of its values."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,11 +18,12 @@ from pipeline.reporting.rows import Row, row_named
 from pipeline.reporting.variants import Level, Question, Study
 
 NARROW, PANEL_HEIGHT = 5.2, 1.9
-"""Inches. Text of a figure as narrow can be read on a page of 400 pixels."""
+"""Width of a figure and height of a panel, in inches. At this width, its text can be read on a page
+of 400 pixels."""
 GAP = 0.16
-"""Between a value and what lies beside it, as a share of the width of all values."""
+"""Distance between a value and what lies beside it, as a share of the width of all values."""
 SPREAD = 0.045
-"""Between two rows at one value, as a share likewise."""
+"""Distance between two rows at one value, as a share of the width of all values."""
 AXES = {
     "kurtosis.target": "Target of the kurtosis loss, K_T",
     "kurtosis.weight": "Lambda, weight of the kurtosis loss (log scale)",
@@ -54,8 +55,8 @@ def top1_by_value(study: Study, questions: Sequence[Question], *, together: bool
 
     Args:
         study: Table and variants.
-        questions: A panel each, or a panel for each of their rows.
-        together: The rows of a question share a panel.
+        questions: Each has a panel, or a panel for each of its rows.
+        together: Whether the rows of a question share a panel.
     """
     shown = [
         (question, rows)
@@ -76,9 +77,9 @@ def _stacked(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def _places(question: Question, levels: Sequence[Level]) -> dict[str, float]:
-    """Where each level stands on the x axis, from 0 to 1; missing losses right of the values.
+    """Where each level stands on the x axis: values span 0 to 1, with missing losses on the right.
 
-    On a log scale a missing loss, whose weight is 0, stands left of them.
+    On a log scale a missing loss, whose weight is 0, stands to the left of the values.
     """
     values = [level.value for level in levels if level.value is not None]
     if question.scale == "names":
@@ -144,7 +145,7 @@ def _shifts(rows: Sequence[str]) -> list[tuple[str, float]]:
 
 
 def _axis(axes: Axes, study: Study, question: Question) -> dict[str, float]:
-    """Label the x axis with the values of the parameter; the default is marked."""
+    """Label the x axis with the parameter's values, mark the default, and return their places."""
     levels = study.levels[question]
     places = _places(question, levels)
     labels = [
@@ -173,7 +174,7 @@ def _draw(
     seeds: Sequence[Sequence[float]],
     joined: Sequence[bool],
 ) -> None:
-    """A mark with its interval at each x, dots for the seeds, a line through what is joined."""
+    """Draw a mark and its interval at each x, dots for the seeds, and a line where `joined`."""
     line = [index for index, each in enumerate(joined) if each]
     axes.plot([x[i] for i in line], [means[i] for i in line], color=row.colour, lw=1, alpha=0.6)
     axes.vlines(x, *zip(*ends, strict=True), color=row.colour, lw=2.2)

@@ -14,18 +14,20 @@ PANELS = (
     (("fine-tuned", "full-precision"), ("kurtosis",)),
     (("binary",), ("binary-kurtosis", "complete")),
 )
-"""Lines: 32 and 1 bit; columns: without and with the kurtosis loss; the first that was run."""
+"""The rows that may be shown in each panel, of which the first that was run is shown. Lines are 32
+and 1 bit; columns are without and with the kurtosis loss."""
 RARE_PERCENT = 1
-"""A 1-bit map is blank if the rarer sign has less of its pixels, as the evaluation counts."""
+"""A 1-bit map is blank if its rarer sign has less than this share of its pixels, in percent, as in
+the evaluation."""
 BLANK, GAP = "#d55e00", "#dfe6ee"
 """Colours of the frame of a blank map and of the space between maps."""
 
 
 def feature_maps(results: Results, network: str) -> Figure:
-    """What the second regularized convolution sees of one test image, first seed.
+    """Input of the second regularized convolution for one test image, at the first seed.
 
-    At 32 bit black is negative and white positive; at 1 bit, black is -1 and white +1, and blank
-    maps have a frame.
+    At 32 bit, black is negative and white is positive. At 1 bit, black is -1 and white is +1, and
+    blank maps have a frame.
     """
     figure = Figure(figsize=(WIDTH, 7.6))
     grid = figure.add_gridspec(2, 3, width_ratios=(0.4, 1, 1))
@@ -82,6 +84,6 @@ def _draw_mosaic(axes: Axes, cell: Cell) -> None:
 
 
 def is_blank(maps: np.ndarray) -> np.ndarray:
-    """For each of the maps (N, H, W) of +1 and -1 whether it carries next to nothing."""
+    """Whether each of the maps (N, H, W) of +1 and -1 is blank, bool (N,)."""
     positive = (maps > 0).mean(axis=(1, 2))
     return 100 * np.minimum(positive, 1 - positive) < RARE_PERCENT

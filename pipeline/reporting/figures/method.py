@@ -27,13 +27,13 @@ TOP, MIDDLE, BOTTOM = 0.92, 0.715, 0.075
 
 
 def method(results: Results, network: str) -> Figure:
-    """The stages in their order, and below each training the weights of one layer that it leaves.
+    """The stages in their order, and below each training the weights that it gives one layer.
 
     The layer is the one in the middle of the network, and the seed is the first. The histograms
     show weights divided by their standard deviation.
 
     Raises:
-        UserError: teacher, tuned teacher or complete student was not run.
+        UserError: the teacher, the tuned teacher or the complete student was not run.
     """
     figure = Figure(figsize=SIZE)
     figure.set_layout_engine("none")

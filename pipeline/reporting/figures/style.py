@@ -18,18 +18,18 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from pipeline.reporting.rows import Row
 
 WIDTH = 9.0
-"""Inches of a figure that fills the page."""
+"""Width in inches of a figure that fills the page."""
 INK = "#333333"
 STYLE = Path(__file__).with_name("report.mplstyle")
 
 
 def use_style() -> None:
-    """Draw every figure after this call alike, whatever the machine's matplotlibrc says."""
+    """Use the same style for all figures from now on, whatever the machine's matplotlibrc says."""
     matplotlib.style.use(["default", STYLE])
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file, without the version of what drew it."""
+    """The figure as a PNG file, which does not name the version of matplotlib."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -52,10 +52,11 @@ def panels(
     """A figure of `count` panels, `height` inches each, in rows of `columns`.
 
     Args:
-        count: Panels.
-        columns: Panels in a row.
-        height: Inches of a panel.
-        shared: All have the same axes, labelled at the left and below the last panel of a column.
+        count: Number of panels.
+        columns: Number of panels in a row.
+        height: Height of a panel, in inches.
+        shared: Whether all have the same axes, which are labelled at the left and below the last
+            panel of a column.
     """
     lines = -(-count // columns)
     figure = Figure(figsize=(WIDTH, 0.7 + height * lines))
@@ -85,7 +86,7 @@ def handle(label: str, **look: Any) -> Artist:
 
 
 def legend(figure: Figure, handles: Sequence[Artist], columns: int = 3) -> None:
-    """One legend above all panels."""
+    """Add one legend above all panels."""
     figure.legend(handles=list(handles), loc="outside upper left", ncols=columns, handlelength=3.2)
 
 
@@ -98,7 +99,7 @@ def whole_epochs(axes: Axes) -> None:
 def log_scale(axes: Axes, ticks: Sequence[float] | None = None) -> None:
     """Make the y axis logarithmic, with plain numbers at `ticks`, by default at 1, 2 and 5.
 
-    Call it when everything is drawn: wide ranges are labelled at powers of ten only.
+    Call it after everything is drawn, because it labels wide ranges at powers of ten only.
     """
     axes.set_yscale("log")
     low, high = axes.get_ylim()

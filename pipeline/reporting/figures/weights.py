@@ -28,8 +28,8 @@ from pipeline.reporting.rows import row_named
 UNTUNED = ("fine-tuned", "full-precision")
 WITH_KURTOSIS = ("complete", "complete-untuned", "binary-kurtosis")
 WITHOUT_KURTOSIS = ("binary", "binary-mimicking", "binary-distillation")
-"""The first of each that was run stands for the networks that are not tuned, and for the students
-with and without the kurtosis loss."""
+"""The first row of each that was run stands for the networks that are not tuned, for the students
+with the kurtosis loss, and for those without it."""
 STATISTICS = (
     ("near_zero_share", "Weights within\n10 % of zero, %", 100),
     ("binarization_error", "Binarization error", 1),
@@ -41,7 +41,11 @@ REFERENCE: dict[str, Any] = {"color": "#aaaaaa", "lw": 1.0}
 
 
 def histogram_cells(results: Results, network: str) -> list[Cell]:
-    """First seed of untuned and tuned network, and student without and with the kurtosis loss."""
+    """The first seed of up to four rows.
+
+    These are the untuned and the tuned network, and a student without and one with the kurtosis
+    loss.
+    """
     candidates = (UNTUNED, ("kurtosis",), WITHOUT_KURTOSIS, WITH_KURTOSIS)
     found = (
         [cells[0] for row in rows if (cells := results.nearest(network, row))]
@@ -87,7 +91,7 @@ def weight_histograms(results: Results, network: str) -> Figure:
 
 
 def _outline(cell: Cell) -> dict[str, Any]:
-    """A line for a student; a wide, faint one for the tuned teacher, which students lie upon."""
+    """A line for a student; a wide, faint one for the tuned teacher, as students' lie upon it."""
     if cell.row.binary:
         return {"lw": 1.3, **stroke(cell.row)}
     return {"lw": 3.5, "alpha": 0.4, "color": cell.row.colour}
@@ -96,8 +100,8 @@ def _outline(cell: Cell) -> dict[str, Any]:
 def density_of(histogram: Histogram, layer: str, elements: int) -> tuple[np.ndarray, np.ndarray]:
     """Density and edges of a layer's histogram, without the outer bins, which hold all beyond.
 
-    Small layers have fewer bins: neighbours are put together where the layer has fewer than
-    100,000 weights.
+    Small layers have fewer bins: two neighbours are joined in a layer of fewer than 100,000
+    weights, and three in one of fewer than 10,000.
     """
     counts, edges = np.array(histogram.counts[layer]), np.array(histogram.edges)
     joined = 3 if elements < 10_000 else 2 if elements < 100_000 else 1
@@ -177,9 +181,10 @@ def _mark_handles(found: pd.DataFrame) -> list:
 def _draw_by_layer(
     axes: Axes, found: pd.DataFrame, key: str, factor: float, names: list[str] | None = None
 ) -> list[str]:
-    """Draw one statistic of each layer, rows side by side, a line from least to greatest seed.
+    """Draw one statistic of each layer, with rows side by side, and return the layers' names.
 
-    Layers stand from left to right; what their names begin with, such as layer1, is told once.
+    A line runs from the least to the greatest seed. Layers stand from left to right, and a common
+    beginning of their names, such as layer1, is written once.
     """
     names = names or list(found["layer"].unique())
     rows = list(found["row"].unique())
