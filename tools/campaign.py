@@ -21,6 +21,7 @@ from pathlib import Path
 from pipeline.errors import UserError, run
 from stages.arguments import whole_number
 from tools.carry import pull, restore
+from tools.recipe import opened, own_stages, recipe_of
 from tools.use import use
 
 
@@ -36,9 +37,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="these stages and what they need")
     arguments = parser.parse_args()
     use(arguments.table)
-    folder = Path() if arguments.table == "digits" else Path("tables", arguments.table)
-    recipe = folder / "dvc.yaml"
-    needs = dependencies(recipe, arguments.only)
+    needs = dependencies(recipe_of(arguments.table), arguments.only)
     restore(arguments.table)
     pull(arguments.table)
     failed = Campaign(needs, arguments.jobs).run()
@@ -57,18 +56,11 @@ def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:
     Raises:
         UserError: the recipe has no stage of such a name, or DVC cannot read it.
     """
-    # These imports take a second, which --help need not wait for.
-    from dvc.exceptions import DvcException  # noqa: PLC0415
-    from dvc.repo import Repo  # noqa: PLC0415
-
-    try:
-        with Repo() as repo:
-            graph = repo.index.graph
-            stages = repo.index.stages
-    except DvcException as error:
-        raise UserError(f"{recipe}: {' '.join(str(error).split())}") from error
+    with opened(recipe) as repo:
+        graph = repo.index.graph
+        stages = repo.index.stages
+        own = [stage.addressing for stage in own_stages(repo, recipe)]
     needs = {each.addressing: {other.addressing for other in graph[each]} for each in stages}
-    own = [stage.addressing for stage in stages if Path(stage.path).parent.samefile(recipe.parent)]
     prefix = "" if recipe == Path("dvc.yaml") else f"{recipe}:"
     wanted: list[str] = [f"{prefix}{name}" for name in only] or own
     chosen: dict[str, set[str]] = {}

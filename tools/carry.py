@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import sha256, write_bytes
 from pipeline.errors import run
+from tools.recipe import opened, own_stages, recipe_of
 from tools.use import use
 
 if TYPE_CHECKING:
-    from dvc.repo import Repo
     from dvc.stage import PipelineStage
 
 SCRATCH, CARRIED = Path(".scratch"), Path("checkpoints")
@@ -47,8 +47,9 @@ def main() -> None:
 
 def push(table: str) -> None:
     """Push the trained networks of a table that stages still have to read."""
-    with _open_repository() as repo:
-        stages = _stages(repo, table)
+    recipe = recipe_of(table)
+    with opened(recipe) as repo:
+        stages = own_stages(repo, recipe)
         needed = [stage.addressing for stage in stages if _is_needed(stage, stages)]
         if needed:
             repo.push(needed, remote=REMOTE)
@@ -58,26 +59,16 @@ def pull(table: str) -> None:
     """Pull the trained networks in a table's dvc.lock that were pushed and are missing here."""
     if not Path(REMOTE).is_dir():
         return
-    with _open_repository() as repo:
+    recipe = recipe_of(table)
+    with opened(recipe) as repo:
         absent = [
             stage.addressing
-            for stage in _stages(repo, table)
+            for stage in own_stages(repo, recipe)
             if any(not Path(network).exists() for network in _networks(stage))
         ]
         if absent:
             repo.fetch(absent, remote=REMOTE)
             repo.checkout(absent, allow_missing=True)
-
-
-def _open_repository() -> "Repo":
-    from dvc.repo import Repo  # noqa: PLC0415  # takes a second, which --help need not wait for
-
-    return Repo()
-
-
-def _stages(repo: "Repo", table: str) -> list["PipelineStage"]:
-    recipe = Path("tables", table, "dvc.yaml") if table != "digits" else Path("dvc.yaml")
-    return [each for each in repo.index.stages if Path(each.path).parent.samefile(recipe.parent)]
 
 
 def _networks(stage: "PipelineStage") -> dict[str, str]:
