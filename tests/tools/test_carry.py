@@ -199,3 +199,27 @@ def test_a_student_travels_until_it_is_evaluated(clones):
     clones("second")
     carry.pull("small")
     assert [path.name for path in Path("models/small").glob("*/")] == ["teacher"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "before", "after"),
+    [
+        ("*", "", "other weights"),
+        ("*.dir", '"weights"', '"../../../weights"'),
+    ],
+)
+def test_an_altered_network_is_not_pulled(clones, pattern, before, after):
+    """Neither its weights nor a place outside of its folder are believed."""
+    clones("first")
+    repro("teacher")
+    carry.push("small")
+    clones("second")
+    files = [path for path in Path("networks/files").rglob(pattern) if path.is_file()]
+    altered = min(files, key=lambda path: path.suffix)
+    altered.chmod(0o644)
+    altered.write_text(altered.read_text().replace(before, after, 1))
+    carry.pull("small")
+    assert not list(Path("models").rglob("weights"))
+    assert not (Path.cwd().parent / "weights").exists() and not Path("weights").exists()
+    cached = [path.name for path in Path(".dvc/cache/files").rglob("*") if path.is_file()]
+    assert altered.name not in cached
