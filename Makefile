@@ -54,7 +54,7 @@ readme: setup ## fill the tables of README.md, and draw docs/method.png, from th
 	@python -m tools.readme
 
 site: setup ## build the static site in site/ from the results and reports there are
-	@trap 'rm docs/.dvcignore' EXIT; echo '!dvc.yaml' > docs/.dvcignore && \
+	@trap 'rm -f docs/.dvcignore docs/dvc.lock' EXIT; echo '!dvc.yaml' > docs/.dvcignore && \
 		dvc repro --quiet --single-item docs/dvc.yaml:site
 	@echo "site: site/index.html"
 
