@@ -55,8 +55,10 @@ page.bullets(
     "Before you quote these numbers:",
     caveats.caveats(run, load_params(Path(params)), known_files),
 )
+published_tables = {
+    network: tables.published_beside(run, network, figures_of_others) for network in run.networks
+}
 for network in page.networks(run.networks):
-    beside = tables.published_beside(run, network, figures_of_others)
     page.cards(summary.cards(run, network))
     page.text(summary.conclusion(run, network))
     page.figure(
@@ -70,7 +72,7 @@ for network in page.networks(run.networks):
         alt="Dot plot of test top-1 of every row: mean, interval and one dot for each seed",
         data=[
             f"tables/measured-{network}.csv",
-            *([f"tables/published-{network}.csv"] if beside else []),
+            *([f"tables/published-{network}.csv"] if published_tables[network] else []),
         ],
     )
 
@@ -88,7 +90,7 @@ for network in page.networks(run.networks):
         tables.measured(run, network),
         "Test top-1 of each row: means over the seeds, and the interval of the mean.",
     )
-    beside = tables.published_beside(run, network, figures_of_others)
+    beside = published_tables[network]
     if beside:
         page.table(f"published-{network}", beside, summary.beside_published(run, network))
     else:

@@ -20,8 +20,9 @@ from pipeline.reporting.verdicts import CLAIMS, Verdict
 
 OUTCOMES_CAPTION = (
     "Each claim was judged on each table and network by a rule. The rules were set before these "
-    "runs, after earlier ones of another design, and the seeds that the first claim needs later. A "
-    "verdict is about that table alone, that is its data, its network and its schedule."
+    "runs and after earlier runs of another design; only the number of seeds that the first claim "
+    "needs was set after them. A verdict is about that table alone, that is its data, its network "
+    "and its schedule."
 )
 CLAIMS_CAPTION = "The evidence behind each verdict."
 TRAININGS = ((REAL, "full precision"), (TUNED, "fine-tuning"), (COMPLETE, "student"))
