@@ -1,6 +1,11 @@
-"""SIGINT and SIGTERM end a training between two steps; DVC takes the exit code as a failure."""
+"""SIGINT and SIGTERM end a training between two steps; DVC takes the exit code as a failure.
+
+A training whose DVC was killed goes on, because nobody asked it to stop. Nobody records its outputs
+either: DVC removes them when it runs the stage again.
+"""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 
@@ -9,10 +14,16 @@ EXIT_CODE = 75
 
 
 class Interruption:
-    """Whether a signal asked this process to stop."""
+    """Whether a signal asked this process to stop, and whether its parent is gone."""
 
     def __init__(self) -> None:
         self.requested = False
+        self._parent = os.getppid()
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the process that started this one has ended before it."""
+        return os.getppid() != self._parent
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:

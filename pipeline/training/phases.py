@@ -35,10 +35,12 @@ from pipeline.training.checkpoint import Scratch, fingerprint
 from pipeline.training.interruption import Interruption
 from pipeline.training.objective import Objective
 from pipeline.training.plan import Plan
-from pipeline.training.state import Outcome
+from pipeline.training.state import History, Outcome
 from pipeline.training.trainer import Task, Trainer
 
-OF_RESULTS = {"curves": ".csv", "kurtosis": ".csv", "provenance": ".json"}
+TABLES = ("curves", "kurtosis")
+"""Folders of the results that hold one CSV file for each training."""
+OF_RESULTS = dict.fromkeys(TABLES, ".csv") | {"provenance": ".json"}
 """Folders of the results that a training writes to, and the suffix of its file there."""
 
 
@@ -52,6 +54,10 @@ class TrainingPlaces:
     """Folder of the trained network; the tables of the training are named after it."""
     results: Path
     """Folder that holds those in OF_RESULTS."""
+
+    def table(self, name: str) -> Path:
+        """File of the training in the folder `name` of TABLES."""
+        return self.results / name / f"{self.out.name}.csv"
 
 
 def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
@@ -79,16 +85,22 @@ def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
             task = _task(run, params, plan, model, architecture, images, execution, world)
             debug = _is_debugged(params, plan)
             key = _fingerprint(params, plan, architecture, images, execution)
+
+            def publish(history: History) -> None:
+                _write_tables(places, history, debug)
+
             with Scratch(run, key, world) as scratch:
                 trainer = Trainer(task, execution, world)
                 if plan.pretrained:
                     outcome = trainer.validate_only()
                 else:
-                    outcome = trainer.run(scratch, interruption)
+                    outcome = trainer.run(scratch, interruption, publish)
                 if world.is_main:
+                    publish(outcome.history)
                     description = _describe(params, plan, architecture, debug, outcome)
                     _write(places, description, outcome, execution, origin)
-                    scratch.clear()
+                    if not interruption.orphaned:
+                        scratch.clear()
 
 
 def _check_places(places: TrainingPlaces, plan: Plan) -> None:
@@ -283,6 +295,14 @@ def _describe(
     )
 
 
+def _write_tables(places: TrainingPlaces, history: History, debug: bool) -> None:
+    for table in TABLES:
+        content = pd.DataFrame(getattr(history, table))
+        if debug:
+            content["debug"] = True
+        write_csv(places.table(table), content)
+
+
 def _write(
     places: TrainingPlaces,
     description: Description,
@@ -290,17 +310,11 @@ def _write(
     execution: Execution,
     origin: dict[str, str],
 ) -> None:
-    run, outputs = places.out.name, {}
-    for table in ("curves", "kurtosis"):
-        content = pd.DataFrame(getattr(outcome.history, table))
-        if description.debug:
-            content["debug"] = True
-        outputs[table] = places.results / table / f"{run}.csv"
-        write_csv(outputs[table], content)
     save_trained(places.out, description, outcome.best, outcome.last)
+    outputs = {table: places.table(table) for table in TABLES}
     outputs |= {which: places.out / f"{which}.safetensors" for which in ("best", "last")}
     timing = _timing(pd.DataFrame(outcome.history.timing))
-    record(places.results, run, "training", execution, outputs, **origin, **timing)
+    record(places.results, places.out.name, "training", execution, outputs, **origin, **timing)
 
 
 def _timing(epochs: pd.DataFrame) -> dict[str, Any]:

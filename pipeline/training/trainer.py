@@ -8,7 +8,7 @@ uninterrupted one.
 import itertools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -96,14 +96,21 @@ class Trainer:
         self._progress = Progress(task.run, task.phase.epochs, world.is_main)
         self._stopwatch = Stopwatch(execution.device)
 
-    def run(self, scratch: Scratch, interruption: Interruption) -> Outcome:
+    def run(
+        self, scratch: Scratch, interruption: Interruption, publish: Callable[[History], None]
+    ) -> Outcome:
         """Train from the newest checkpoint of `scratch`, or from the start.
+
+        The main process calls `publish` with the rows so far: after each epoch, once its
+        checkpoint is saved, and at the start, if a checkpoint was found.
 
         Raises:
             UserError: the loss is not finite.
             SystemExit: `interruption` was requested; finished epochs are saved.
         """
         outcome, first = self._restore(scratch)
+        if first and self._world.is_main:
+            publish(outcome.history)
         signs = self._signs()
         for epoch in range(first, self._task.phase.epochs):
             row, timing = self.train_epoch(epoch, interruption)
@@ -123,6 +130,7 @@ class Trainer:
             outcome.history.timing.append(timing)
             if self._world.is_main:
                 scratch.save(epoch + 1, *pack(self._model, self._optimizer, outcome, epoch + 1))
+                publish(outcome.history)
             self._progress.epoch(row, timing["images_per_second"])
         outcome.last = copy_state(self._model)
         return outcome

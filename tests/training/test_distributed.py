@@ -119,7 +119,7 @@ def train(
         validation=batches(world, batch_size=4, shuffle=False),
     )
     with Scratch(task.run, "-".join(losses), world) as scratch:
-        return Trainer(task, execution, world).run(scratch, Interruption())
+        return Trainer(task, execution, world).run(scratch, Interruption(), lambda history: None)
 
 
 def program(folder: Path) -> None:

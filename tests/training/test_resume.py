@@ -6,9 +6,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+import psutil
 import pytest
 
 from pipeline.artifacts import sha256
@@ -18,6 +22,12 @@ from tests.training.conftest import STUDENT, arguments, start_stage
 
 EPOCHS = 20
 CELL = Path(STUDENT).name
+PARENT = (
+    sys.executable,
+    "-c",
+    "import subprocess, sys; subprocess.run([sys.executable, *sys.argv[1:]])",
+)
+"""A process that starts the training as DVC does, and can be killed without it."""
 WHILE_WRITING = "while writing"
 KILLS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGKILL, WHILE_WRITING]
 """And one more, while the model is written."""
@@ -33,13 +43,18 @@ class Training:
         self.logs: list[Path] = []
         self._checkpoints = folder / ".scratch" / "digits" / CELL
 
-    def start(self) -> subprocess.Popen:
+    def start(self, launcher: Sequence[str] = (sys.executable,)) -> subprocess.Popen:
         self.logs.append(self.folder / f"{len(self.logs)}.log")
-        return start_stage("binarize", self.folder, self.logs[-1])
+        return start_stage("binarize", self.folder, self.logs[-1], launcher)
 
     def newest_epoch(self) -> int:
         marks = self._checkpoints.glob("*/epoch-*.sha256")
         return max((int(mark.stem.removeprefix("epoch-")) for mark in marks), default=0)
+
+    def published_epochs(self) -> int:
+        """The epochs of which the curves are in the results."""
+        curves = self.folder / "results/digits/curves" / f"{CELL}.csv"
+        return len(pd.read_csv(curves)) if curves.exists() else 0
 
     def torn_checkpoints(self) -> list[Path]:
         """What a kill between the first byte of a checkpoint and its checksum leaves."""
@@ -56,7 +71,7 @@ class Training:
 
     def logged_epochs(self) -> list[list[int]]:
         """The epochs each start says it has finished."""
-        pattern = re.compile(rf"{CELL} epoch (\d+)/{EPOCHS}:")
+        pattern = re.compile(rf"{CELL} epoch (\d+)/\d+:")
         return [[int(epoch) for epoch in pattern.findall(log.read_text())] for log in self.logs]
 
 
@@ -77,7 +92,8 @@ def kill(training: Training, how, moments: random.Random) -> None:
     if code == EXIT_CODE:
         assert f"digits/{CELL}: interrupted in epoch" in log
     assert not (training.folder / STUDENT).exists()
-    assert not (training.folder / "results").exists()
+    missed = training.newest_epoch() - training.published_epochs()
+    assert missed in ((0, 1) if number == signal.SIGKILL else (0,)), log
 
 
 def kill_while_the_model_is_written(training: Training) -> None:
@@ -128,6 +144,29 @@ def test_killed_training_ends_in_the_bytes_of_an_uninterrupted_one(make_workplac
         "last.safetensors",
     }
     assert not (training.folder / ".scratch/digits" / CELL).exists()
+
+
+@pytest.mark.slow
+def test_finished_work_of_a_training_whose_parent_was_killed_is_taken_up(make_workplace):
+    """DVC removes the outputs that it did not record, and starts the stage again."""
+    training = Training(make_workplace("orphaned", {"student.epochs": 3}))
+    parent = training.start(PARENT)
+    training.wait_until(lambda: training.newest_epoch() > 0, parent)
+    (orphan,) = psutil.Process(parent.pid).children()
+    parent.kill()
+    parent.wait(SECONDS)
+    orphan.wait(SECONDS)
+    expected = final_files(training.folder)
+    assert (training.folder / STUDENT).exists(), training.logs[-1].read_text()
+
+    for top in (STUDENT, "results"):
+        shutil.rmtree(training.folder / top)
+    assert training.start().wait(SECONDS) == 0, training.logs[-1].read_text()
+    assert training.logged_epochs()[-1] == [], "was trained twice"
+    assert final_files(training.folder) == expected
+
+    assert training.start().wait(SECONDS) == 0, training.logs[-1].read_text()
+    assert training.logged_epochs()[-1] == [1, 2, 3], "a forced run trains"
 
 
 @pytest.mark.parametrize(
