@@ -71,6 +71,11 @@ class Description(Section):
                 raise ValueError(f"params.kurtosis.target is {target!r}, a target is needed")
             if target not in WITHOUT_TEACHER:
                 parse_targets(target)
+        if (self.step == "two") != (self.start is not None):
+            raise ValueError(
+                f"step is {self.step!r} and start is {self.start!r}: step two starts from a cell, "
+                "and nothing else does"
+            )
         return self
 
 
@@ -150,8 +155,8 @@ def check_state(model: nn.Module, state: State, source: str) -> None:
     Floating-point numbers may differ in precision.
 
     Raises:
-        UserError: names, shapes or types are not those of `model`, or a number is not finite; the
-            first difference is named.
+        UserError: names, shapes or types are not those of `model`, a number is not finite, or a
+            variance is negative; the first difference is named.
     """
     expected = model.state_dict()
     for name in sorted(expected.keys() | state.keys()):
@@ -166,3 +171,5 @@ def check_state(model: nn.Module, state: State, source: str) -> None:
             raise UserError(f"{source}: {name} is of type {tensor.dtype}, must be {dtype}")
         if not tensor.to(dtype).isfinite().all():
             raise UserError(f"{source}: {name} holds numbers that are not finite")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise UserError(f"{source}: {name} holds negative numbers, a variance has none")

@@ -159,6 +159,7 @@ def _check_saved_state(state: dict[str, Any], source: str) -> None:
         "validation": all(
             _is_finite(row.get(f"validation_{name}")) for row in curves for name in ("loss", "top1")
         ),
+        "timing": all(_is_timing(row) for row in timing),
     }
     for key, fits in found.items():
         if not fits:
@@ -167,6 +168,14 @@ def _check_saved_state(state: dict[str, Any], source: str) -> None:
 
 def _is_usable(slot: torch.Tensor) -> bool:
     return slot.is_floating_point() and bool(slot.float().isfinite().all())
+
+
+def _is_timing(row: Row) -> bool:
+    """Whether the hardware has a name, and every other value is a finite number from 0 on."""
+    numbers = [value for name, value in row.items() if name != "hardware"]
+    return isinstance(row.get("hardware"), str) and all(
+        _is_finite(value) and value >= 0 for value in numbers
+    )
 
 
 def _is_finite(value: object) -> bool:

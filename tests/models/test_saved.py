@@ -109,6 +109,14 @@ def test_weights_that_are_no_finite_numbers(saved, which, bias, expected):
     assert_refused(saved, expected, which)
 
 
+def test_a_negative_variance(saved):
+    path = saved / "best.safetensors"
+    name = "bn1.running_var"
+    write_tensors(path, read_tensors(path) | {name: -read_tensors(path)[name]})
+    renew_checksums(saved)
+    assert_refused(saved, f"{name} holds negative numbers, a variance has none")
+
+
 def test_half_precision_is_a_floating_point_number(saved):
     path = saved / "best.safetensors"
     halves = read_tensors(path)
@@ -140,6 +148,11 @@ DESCRIPTIONS = {
         "params.kurtosis: Input should be an object",
     ),
     "start": ({"step": "two", "start": "../x"}, "start: String should match pattern"),
+    "step two from nothing": ({"step": "two"}, "step is 'two' and start is None: step two starts"),
+    "a start of step one": (
+        {"step": "one", "start": "resnet20-complete-1"},
+        "step is 'one' and start is 'resnet20-complete-1': step two starts from a cell",
+    ),
     "share": ({"validation_top1": 1.5}, "validation_top1: Input should be less than or equal to 1"),
     "classes": (
         {"architecture": ARCHITECTURE.model_dump() | {"classes": 10**12}},
