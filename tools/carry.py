@@ -11,19 +11,25 @@ writes  checkpoints/<table>, networks/, or with --restore .scratch/<table>, mode
 """
 
 import argparse
+import os
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts import sha256, write_bytes
-from pipeline.errors import run
+from pipeline.errors import one_line, run
 from tools.recipe import opened, own_stages, recipe_of
 from tools.use import use
 
 if TYPE_CHECKING:
+    from dvc.output import Output
     from dvc.stage import PipelineStage
 
 SCRATCH, CARRIED = Path(".scratch"), Path("checkpoints")
+EPOCH = r"epoch-[0-9]{4,10}"
+"""Name of a checkpoint, without its suffix."""
 REMOTE = "networks"
 """Name of the remote in .dvc/config whose folder travels with Git."""
 
@@ -46,45 +52,60 @@ def main() -> None:
 
 
 def push(table: str) -> None:
-    """Push the trained networks of a table that stages still have to read."""
+    """Push the trained networks of a table that stages still have to read.
+
+    One that is neither on this machine nor in the remote is named on stderr.
+    """
     recipe = recipe_of(table)
     with opened(recipe) as repo:
         stages = own_stages(repo, recipe)
-        needed = [stage.addressing for stage in stages if _is_needed(stage, stages)]
-        if needed:
-            repo.push(needed, remote=REMOTE)
+        store = repo.cloud.get_remote_odb(REMOTE)
+        for stage in stages:
+            if not _is_needed(stage, stages):
+                continue
+            absent = [out for out in _networks(stage) if out.get_obj() is None]
+            if not absent:
+                repo.push([stage.addressing], remote=REMOTE)
+            for out in absent:
+                if not store.exists(out.hash_info.value):
+                    _tell(f"{os.path.relpath(out.fs_path)}: is not on this machine; not pushed")
 
 
 def pull(table: str) -> None:
-    """Pull the trained networks in a table's dvc.lock that were pushed and are missing here."""
+    """Pull the trained networks in a table's dvc.lock that were pushed and are missing here.
+
+    One that stages still have to read and that cannot be pulled is named on stderr.
+    """
     if not Path(REMOTE).is_dir():
         return
     recipe = recipe_of(table)
     with opened(recipe) as repo:
-        absent = [
-            stage.addressing
-            for stage in own_stages(repo, recipe)
-            if any(not Path(network).exists() for network in _networks(stage))
-        ]
-        if absent:
-            repo.fetch(absent, remote=REMOTE)
-            repo.checkout(absent, allow_missing=True)
+        stages = own_stages(repo, recipe)
+        store = repo.cloud.get_remote_odb(REMOTE)
+        for stage in stages:
+            absent = [out for out in _networks(stage) if not Path(out.fs_path).exists()]
+            if any(store.exists(out.hash_info.value) for out in absent):
+                repo.fetch([stage.addressing], remote=REMOTE)
+                repo.checkout([stage.addressing], allow_missing=True)
+            for out in absent:
+                if not Path(out.fs_path).exists() and _is_needed(stage, stages):
+                    _tell(
+                        f"{os.path.relpath(out.fs_path)}: is missing or damaged in {REMOTE}/; "
+                        "it is trained again"
+                    )
 
 
-def _networks(stage: "PipelineStage") -> dict[str, str]:
-    """The trained networks that dvc.lock says `stage` wrote: hash by path."""
-    return {
-        out.fs_path: out.hash_info.value
-        for out in stage.outs
-        if Path(out.fs_path).is_relative_to(Path("models").resolve()) and out.hash_info
-    }
+def _networks(stage: "PipelineStage") -> list["Output"]:
+    """The trained networks that dvc.lock says `stage` wrote."""
+    models = Path("models").resolve()
+    return [out for out in stage.outs if Path(out.fs_path).is_relative_to(models) and out.hash_info]
 
 
 def _is_needed(stage: "PipelineStage", stages: list["PipelineStage"]) -> bool:
     """Whether a training, or a stage that has not read it yet, reads what `stage` trained."""
-    networks = _networks(stage)
+    networks = {out.fs_path: out.hash_info for out in _networks(stage)}
     return any(
-        reader.cmd_changed or any(_networks(reader)) or dep.hash_info.value != networks[dep.fs_path]
+        reader.cmd_changed or _networks(reader) or dep.hash_info != networks[dep.fs_path]
         for reader in stages
         for dep in reader.deps
         if dep.fs_path in networks
@@ -94,21 +115,29 @@ def _is_needed(stage: "PipelineStage", stages: list["PipelineStage"]) -> bool:
 def carry(table: str) -> list[Path]:
     """Make checkpoints/<table> hold the newest checkpoint of each unfinished training, and no more.
 
+    Damaged checkpoints are named on stderr.
+
     Returns:
         The checkpoints that it holds now and did not hold before.
     """
-    newest = {
-        key: path for key, path in _newest(SCRATCH / table).items() if not _has_ended(table, key)
-    }
-    for folder in (CARRIED / table).glob("*/*"):
-        key = folder.relative_to(CARRIED / table)
-        if _has_ended(table, key) or (key in newest and newest[key].name not in _names(folder)):
-            shutil.rmtree(folder)
-    return [
-        _copy(path, CARRIED / table / key)
-        for key, path in newest.items()
-        if path.name not in _names(CARRIED / table / key)
+    area = CARRIED / table
+    here, carried = _newest(SCRATCH / table), _newest(area)
+    copies = [
+        _copy(path, area / key)
+        for key, path in here.items()
+        if not _has_ended(table, key)
+        and (key not in carried or _epoch(carried[key]) < _epoch(path))
     ]
+    carried |= {path.parent.relative_to(area): path for path in copies}
+    for folder in area.glob("*/*/"):
+        key = folder.relative_to(area)
+        if _has_ended(table, key):
+            shutil.rmtree(folder)
+        elif key in carried:
+            for path in folder.glob("epoch-*"):
+                if path.stem != carried[key].stem:
+                    path.unlink()
+    return copies
 
 
 def _has_ended(table: str, key: Path) -> bool:
@@ -118,6 +147,8 @@ def _has_ended(table: str, key: Path) -> bool:
 def restore(table: str) -> list[Path]:
     """Copy carried checkpoints to where trainings look for them.
 
+    Damaged checkpoints are named on stderr.
+
     Returns:
         The copies.
     """
@@ -125,17 +156,25 @@ def restore(table: str) -> list[Path]:
     return [
         _copy(path, SCRATCH / table / key)
         for key, path in _newest(CARRIED / table).items()
-        if key not in here or here[key].name < path.name
+        if key not in here or _epoch(here[key]) < _epoch(path)
     ]
 
 
 def _newest(area: Path) -> dict[Path, Path]:
     """The newest intact checkpoint below `area`, for each training and fingerprint."""
-    return {
-        mark.parent.relative_to(area): mark.with_suffix(".safetensors")
-        for mark in sorted(area.glob("*/*/epoch-*.sha256"))  # a later epoch replaces an earlier
-        if _is_intact(mark)
-    }
+    marks = [mark for mark in area.glob("*/*/epoch-*.sha256") if re.fullmatch(EPOCH, mark.stem)]
+    newest = {}
+    for mark in sorted(marks, key=_epoch):
+        path = mark.with_suffix(".safetensors")
+        if _is_intact(mark):
+            newest[mark.parent.relative_to(area)] = path
+        else:
+            _tell(f"{path}: is damaged; refused")
+    return newest
+
+
+def _epoch(path: Path) -> int:
+    return int(path.stem.removeprefix("epoch-"))
 
 
 def _is_intact(mark: Path) -> bool:
@@ -145,15 +184,15 @@ def _is_intact(mark: Path) -> bool:
         return False
 
 
-def _names(folder: Path) -> set[str]:
-    return {path.name for path in folder.glob("*.safetensors")}
-
-
 def _copy(path: Path, folder: Path) -> Path:
     """Copy a checkpoint and, after it, the checksum that makes it count."""
     for each in (path, path.with_suffix(".sha256")):
         write_bytes(folder / each.name, each.read_bytes())
     return folder / path.name
+
+
+def _tell(message: str) -> None:
+    print(one_line(message), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -223,3 +223,75 @@ def test_an_altered_network_is_not_pulled(clones, pattern, before, after):
     assert not (Path.cwd().parent / "weights").exists() and not Path("weights").exists()
     cached = [path.name for path in Path(".dvc/cache/files").rglob("*") if path.is_file()]
     assert altered.name not in cached
+
+
+def test_a_network_that_is_nowhere_is_named(clones, capsys):
+    clones("first")
+    repro("teacher")
+    clones("second")
+    carry.push("small")
+    assert capsys.readouterr().err == ("models/small/teacher: is not on this machine; not pushed\n")
+    Path("networks").mkdir(exist_ok=True)
+    carry.pull("small")
+    assert capsys.readouterr().err == (
+        "models/small/teacher: is missing or damaged in networks/; it is trained again\n"
+    )
+
+
+def test_a_network_that_was_pushed_needs_not_be_here(clones, capsys):
+    clones("first")
+    repro("teacher")
+    carry.push("small")
+    clones("second")
+    carry.push("small")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_carried_checkpoint_that_is_later_stays(machines):
+    machines("first")
+    train(1, 2, 3)
+    carry.carry("long")
+    shutil.rmtree(".scratch")
+    train(1, 2)
+    assert carry.carry("long") == []
+    assert [path.name for path in Path("checkpoints").rglob("*.safetensors")] == [
+        "epoch-0003.safetensors"
+    ]
+
+
+def test_epochs_are_numbers(machines):
+    machines("first")
+    train(9999)
+    carry.carry("long")
+    train(10000)
+    assert [path.name for path in carry.carry("long")] == ["epoch-10000.safetensors"]
+    shutil.rmtree(".scratch")
+    train(9999)
+    assert [path.name for path in carry.restore("long")] == ["epoch-10000.safetensors"]
+
+
+def test_a_damaged_carried_checkpoint_is_named_and_replaced(machines, capsys):
+    machines("first")
+    train(1)
+    (carried,) = carry.carry("long")
+    carried.write_bytes(b"")
+    shutil.copytree(".scratch", "kept")
+    shutil.rmtree(".scratch")
+    assert carry.restore("long") == []
+    assert capsys.readouterr().err == f"{carried}: is damaged; refused\n"
+    Path("kept").rename(".scratch")
+    assert carry.carry("long") == [carried]
+    assert carry.carry("long") == []
+
+
+def test_files_among_the_carried_folders(machines):
+    machines("first")
+    folder = Path("checkpoints/long/resnet20-binary-1")
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").touch()
+    (folder.parent / "resnet20-complete-1").touch()
+    train(1)
+    assert len(carry.carry("long")) == 1
+    train(1, run="long/resnet20-complete-1")
+    with pytest.raises(UserError, match=r"resnet20-complete-1.*could not be written"):
+        carry.carry("long")
