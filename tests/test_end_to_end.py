@@ -97,6 +97,7 @@ def test_the_pipeline_runs_repeats_and_reruns_only_what_a_parameter_touches(clon
     assert "tableau10" in plots and "viridis" in plots, "the templates rows and layers"
     assert not clone.run("git", "status", "--short", "dvc_plots")
     assert "layer3.2.conv2" in plots
+    assert "figures/headline-resnet20.png" in plots
 
     second = output_hashes(clone)
     rerun = {path for path in first if first[path] != second[path]}

@@ -113,7 +113,9 @@ def test_the_hours_of_a_table_are_those_of_its_trainings():
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_every_link_into_the_repository_leads_somewhere(target):
-    assert (ROOT / target).exists()
+    # on GitHub, a badge of a workflow and the page of its runs
+    workflow = re.fullmatch(r"\.\./\.\./actions/(workflows/\w+\.yml)(/badge\.svg)?", target)
+    assert (ROOT / (f".github/{workflow[1]}" if workflow else target)).exists()
 
 
 @pytest.mark.parametrize(

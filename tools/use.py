@@ -40,20 +40,30 @@ def use(table: str, root: Path = Path()) -> list[Path]:
     Raises:
         UserError: there is no such table, or its cells.yaml is malformed.
     """
-    if table == "digits":
-        return []
-    tables = sorted(path.parent.name for path in root.glob("tables/*/cells.yaml"))
-    if table not in tables:
-        raise UserError(f"table is {table!r}: allowed are {', '.join(['digits', *tables])}")
-    cells = root / "tables" / table / "cells.yaml"
-    with reading(cells, "a mapping", YAMLError, AttributeError):
-        base = YAML(typ="safe").load(cells).get("base", "digits")
-    written = use(base, root)
-    shown = cells.with_name(".dvcignore")
-    if not shown.exists():
-        write_text(shown, "!dvc.yaml\n")
-        written.append(shown)
+    written = []
+    for name in reversed(_with_bases(table, root)):
+        shown = root / "tables" / name / ".dvcignore"
+        if not shown.is_file():
+            write_text(shown, "!dvc.yaml\n")
+            written.append(shown)
     return written
+
+
+def _with_bases(table: str, root: Path) -> list[str]:
+    """The table, the table that it varies, and so on; without the digits."""
+    tables = sorted(path.parent.name for path in root.glob("tables/*/cells.yaml"))
+    found: list[str] = []
+    name, place = table, "table"
+    while name != "digits":
+        if name not in tables:
+            raise UserError(f"{place} is {name!r}: allowed are {', '.join(['digits', *tables])}")
+        if name in found:
+            raise UserError(f"{place} is {name!r}: a table cannot vary itself")
+        found.append(name)
+        cells = root / "tables" / name / "cells.yaml"
+        with reading(cells, "a mapping", YAMLError, AttributeError, ValueError, RecursionError):
+            name, place = YAML(typ="safe").load(cells).get("base", "digits"), f"{cells}: base"
+    return found
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.errors import one_line
 from pipeline.reporting.parameters import UNUSED, agreed, parameter, uses
 from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.sources import Choice, FileNote, note_on
@@ -75,11 +76,15 @@ def data_size(results: Results) -> str:
 
 
 def class_names(results: Results, notes: Sequence[FileNote]) -> list[str]:
-    """Names of the classes from the note on the data, if it has them; else their labels."""
+    """Names of the classes from the note on the data, if it has them; else their labels.
+
+    Control characters are escaped.
+    """
     manifest = results.cells[0].details.manifest
     note = note_on(manifest.origin, notes)
     named = note.classes.split(";") if note else []
-    return named if len(named) == len(manifest.classes) else manifest.classes
+    fitting = named if len(named) == len(manifest.classes) else manifest.classes
+    return [one_line(name) for name in fitting]
 
 
 def parameters(results: Results) -> Table:

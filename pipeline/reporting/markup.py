@@ -10,6 +10,7 @@ import mistune
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.errors import one_line
 from pipeline.reporting.tables import Table
 
 TEMPLATES = Environment(
@@ -125,7 +126,8 @@ def _headings(table: Table) -> Sequence[tuple[str, str]]:
 
 
 def _cells(table: Table) -> list[list[str]]:
-    return table.shown.astype(str).to_numpy().tolist()
+    """The shown lines, with control characters escaped."""
+    return [[one_line(cell) for cell in line] for line in table.shown.astype(str).to_numpy()]
 
 
 def _is_number(text: str) -> bool:

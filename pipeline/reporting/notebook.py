@@ -11,7 +11,7 @@ import nbformat
 import papermill
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
@@ -125,8 +125,10 @@ def normalize(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
 
 
 def _scrub(text: str, names: Mapping[str, str]) -> str:
+    """Replace the paths in `names`, as they are and as HTML has them, and what SCRUBBED matches."""
     for path in sorted(names, key=len, reverse=True):
-        text = text.replace(path, names[path])
+        for written in (path, str(escape(path))):
+            text = text.replace(written, names[path])
     for pattern, replacement in SCRUBBED.items():
         text = re.sub(pattern, replacement, text)
     return text

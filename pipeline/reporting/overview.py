@@ -10,6 +10,7 @@ from pipeline.reporting.caveats import about_data, debugged
 from pipeline.reporting.claims import verdicts
 from pipeline.reporting.context import data_name
 from pipeline.reporting.estimates import top1
+from pipeline.reporting.listing import evaluated
 from pipeline.reporting.parameters import agreed, epochs
 from pipeline.reporting.results import Cell, Results, load_results
 from pipeline.reporting.rows import COMPLETE, REAL, ROWS, TUNED, network_label
@@ -35,7 +36,8 @@ def load_tables(folder: Path) -> list[Results]:
     Raises:
         UserError: there is no such table, or a file of one is missing or malformed.
     """
-    folders = sorted({path.parent for path in folder.glob("*/*.json")})
+    tables = sorted({path.parent for path in folder.glob("*/*.json")})
+    folders = [table for table in tables if evaluated(table)]
     if not folders:
         raise UserError(f"{folder}: holds no results (no <table>/<network>-<row>-<seed>.json)")
     return [load_results(each) for each in folders]

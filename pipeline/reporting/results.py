@@ -16,6 +16,7 @@ from pipeline.artifacts import read_json, reading
 from pipeline.errors import UserError
 from pipeline.evaluation.outcomes import read_outcomes
 from pipeline.names import LOSSES, NETWORKS
+from pipeline.reporting.listing import evaluated
 from pipeline.reporting.rows import ROWS, Row, row_named
 from pipeline.reporting.statistics import ROUNDING
 
@@ -283,7 +284,7 @@ class Results:
 
 
 def load_results(folder: Path) -> Results:
-    """Read every cell of `folder` that was evaluated, which means that it has a `<cell>.json`.
+    """Read every cell of `folder` that was evaluated and still belongs to its table.
 
     Raises:
         UserError: the folder is missing or holds no cell; a file of a cell is missing, or is not
@@ -291,7 +292,7 @@ def load_results(folder: Path) -> Results:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    cells = tuple(_load_cell(path) for path in sorted(folder.glob("*.json")))
+    cells = tuple(_load_cell(path) for path in evaluated(folder))
     if not cells:
         raise UserError(f"{folder}: holds no results (no <network>-<row>-<seed>.json)")
     _check_same_test(folder, cells)

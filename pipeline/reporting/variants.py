@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.errors import UserError
+from pipeline.reporting.listing import evaluated
 from pipeline.reporting.results import Cell, Results, load_results
 from pipeline.reporting.rows import BINARY, COMPLETE, CONTROL, REAL, TUNED
 from pipeline.variants import parse_setting
@@ -126,7 +127,7 @@ def load_study(table: Path, variants: Path) -> Study:
     """
     base = load_results(table)
     found = {
-        path.name: load_results(path) for path in sorted(variants.glob("*=*")) if path.is_dir()
+        path.name: load_results(path) for path in sorted(variants.glob("*=*")) if evaluated(path)
     }
     if not found:
         raise UserError(f"{variants}: holds no results of variants (folders section.name=value)")

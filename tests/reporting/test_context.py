@@ -190,6 +190,12 @@ def test_classes_have_the_names_of_the_note(own_results: Path) -> None:
     assert context.class_names(results, [NOTE]) == list("0123456789")
 
 
+def test_control_characters_in_names_of_classes_are_escaped(own_results: Path) -> None:
+    for path in (own_results / "details").glob("*.json"):
+        edit_json(path, manifest=MANIFEST | {"classes": ["a\x00\n", *"123456789"]})
+    assert context.class_names(load_results(own_results), [])[:2] == [r"a\x00\n", "1"]
+
+
 def test_the_ledger_tells_the_values_of_this_run(shared_results: Path) -> None:
     choice = Choice(
         choice="Target",

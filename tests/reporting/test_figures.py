@@ -1,5 +1,6 @@
 import io
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -18,6 +19,21 @@ from tests.reporting.synthetic import write_results
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published.csv"
 COLOURS = [row.colour for row in ROWS]
+
+
+@pytest.mark.parametrize("text", ["a\x01b", "\x1b[31m", "a\ufffeb", "<&-->", "\U0001f600"])
+def test_an_svg_is_well_formed_whatever_it_shows(text: str) -> None:
+    figure = Figure()
+    figure.suptitle(text)
+    figure.add_subplot().set_xticks([0], [text])
+    assert ElementTree.fromstring(style.svg(figure)).tag.endswith("svg")
+
+
+def test_a_long_name_of_a_class_is_cut(results: Results) -> None:
+    classes = ["n" * 250, *"123456789"]
+    figure = accuracy.confusion(results, "resnet20", "binary", classes)
+    labels = {label.get_text() for axes in figure.axes for label in axes.get_xticklabels()}
+    assert f"{'n' * accuracy.LONGEST_NAME}..." in labels
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,13 @@ def test_markdown_escapes_what_is_markup() -> None:
     ]
 
 
+def test_control_characters_are_escaped() -> None:
+    table = _table(pd.DataFrame({"Class": ["a\x1b[31m\nb | c"]}))
+    assert to_markdown(table).splitlines()[2:] == [r"| a\\x1b\[31m\\nb \| c |"]
+    html = to_html(table, "", prose=False, **REST)
+    assert r"a\x1b[31m\nb | c" in html
+
+
 def test_html_aligns_numbers_and_escapes_text() -> None:
     shown = pd.DataFrame(
         {

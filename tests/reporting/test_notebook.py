@@ -2,26 +2,33 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from markupsafe import escape
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from pipeline.errors import UserError
 from pipeline.reporting.notebook import execute, normalize, to_html
 
 
+def _folder(run: int) -> str:
+    return f"/home/R&D <{run}>/results"
+
+
 def _notebook(run: int) -> nbformat.NotebookNode:
     """What papermill could have made in run 1 or 2, with all that differs between runs."""
+    folder = _folder(run)
     outputs = [
         new_output("stream", name="stdout", text=f"<object at 0x7f0{run}aa00>\n"),
         new_output("stream", name="stdout", text=f"/tmp/ipykernel_{run}/12{run}.py:1: careful\n"),
         new_output(
             "display_data",
-            data={"image/png": "0x7f01aa00", "text/plain": f"/home/{run}/results"},
+            data={"image/png": "0x7f01aa00", "text/plain": folder},
         ),
         new_output("execute_result", data={"text/plain": "1"}, execution_count=run),
+        new_output("display_data", data={"text/html": f"in {escape(folder)}"}),
     ]
     if run == 2:  # the same text in one piece
         outputs[:2] = [new_output("stream", name="stdout", text=outputs[0].text + outputs[1].text)]
-    cell = new_code_cell(f'folder = "/home/{run}/results"', outputs=outputs, execution_count=run)
+    cell = new_code_cell(f'folder = "{folder}"', outputs=outputs, execution_count=run)
     cell.metadata = {"tags": ["injected-parameters"], "papermill": {"duration": run}}
     title = new_markdown_cell("# Title", metadata={"tags": [], "papermill": {"duration": run}})
     notebook = new_notebook(cells=[title, cell])
@@ -31,13 +38,14 @@ def _notebook(run: int) -> nbformat.NotebookNode:
 
 def test_two_equal_runs_are_equal_to_the_byte() -> None:
     first, second = (
-        nbformat.writes(normalize(_notebook(run), {f"/home/{run}/results": "results/digits"}))
+        nbformat.writes(normalize(_notebook(run), {_folder(run): "results/digits"}))
         for run in (1, 2)
     )
     assert first == second
     assert "papermill" not in first
     assert '"folder = \\"results/digits\\""' in first
     assert "injected-parameters" in first
+    assert "in results/digits" in first
 
 
 def test_images_are_left_alone() -> None:

@@ -35,7 +35,30 @@ def test_an_unknown_table_is_named(tables, name):
         use(name, tables)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "a: [", "- b"])
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        ("nothing", "base is 'nothing': allowed are digits, cifar10, more, study"),
+        ("[study]", r"base is \['study'\]: allowed are digits, cifar10, more, study"),
+        ("study", "base is 'study': a table cannot vary itself"),
+        ("more", "base is 'more': a table cannot vary itself"),
+    ],
+)
+def test_a_base_that_is_none(tables, base, expected):
+    (tables / "tables/study/cells.yaml").write_text(f"base: {base}")
+    with pytest.raises(UserError, match=expected):
+        use("more", tables)
+    assert not list(tables.rglob(".dvcignore")), "nothing is shown"
+
+
+def test_a_folder_in_the_place_of_the_file_is_named(tables):
+    path = tables / "tables/study/.dvcignore"
+    path.mkdir()
+    with pytest.raises(UserError, match=f"{path}: could not be written"):
+        use("study", tables)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "a: [", "- b", "a: 2026-13-45", "[" * 9999])
 def test_cells_that_are_no_mapping_are_named(tables, content):
     path = tables / "tables/cifar10/cells.yaml"
     path.write_text(content)

@@ -37,6 +37,8 @@ MARKERS_PER_CURVE = 4
 GREY = "#767676"
 MOST_CLASSES = 20
 """With more classes, no cell of the confusion is labelled."""
+LONGEST_NAME = 24
+"""Characters of a class's name beside the confusion; the rest is cut."""
 
 
 def headline(results: Results, network: str, published: Sequence[PublishedFigure]) -> Figure:
@@ -194,9 +196,10 @@ def _draw_counts(axes: Axes, counts: np.ndarray, colours: str, classes: Sequence
     axes.set_xlabel("Predicted class")
     if len(classes) > MOST_CLASSES:
         return
-    slant = 90 if max(map(len, classes)) > 2 else 0
-    axes.set_xticks(range(len(classes)), classes, rotation=slant)
-    axes.set_yticks(range(len(classes)), classes)
+    names = [name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..." for name in classes]
+    slant = 90 if max(map(len, names)) > 2 else 0
+    axes.set_xticks(range(len(names)), names, rotation=slant)
+    axes.set_yticks(range(len(names)), names)
     digits = 0 if (counts == counts.round()).all() else 1
     for (true, predicted), count in np.ndenumerate(counts):
         if count:

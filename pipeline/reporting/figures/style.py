@@ -20,6 +20,8 @@ from pipeline.reporting.rows import Row
 WIDTH = 9.0
 """Width in inches of a figure that fills the page."""
 INK = "#333333"
+FORBIDDEN = r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+"""Characters that XML does not allow."""
 STYLE = Path(__file__).with_name("report.mplstyle")
 
 
@@ -36,14 +38,17 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure) -> str:
-    """The figure as an SVG file with its letters as paths; equal figures give equal files."""
+    """The figure as an SVG file with its letters as paths; equal figures give equal files.
+
+    Characters that XML does not allow are replaced.
+    """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     content = buffer.getvalue()
     # matplotlib names a clip path after its address in memory
     for number, name in enumerate(dict.fromkeys(re.findall(r"url\(#(p\w{10})\)", content))):
         content = content.replace(name, f"clip{number}")
-    return content
+    return re.sub(FORBIDDEN, "\ufffd", content)
 
 
 def panels(

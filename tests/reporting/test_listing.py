@@ -1,0 +1,80 @@
+"""A report shows the cells that its table has, and no others that lie beside them."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.reporting.listing import LISTING, cells_of, evaluated
+from pipeline.reporting.overview import load_tables
+from pipeline.reporting.results import load_results
+from tests.clone import Clone
+from tests.conftest import ROOT, read_yaml, write_yaml
+
+
+def names(folder: Path) -> list[str]:
+    return [path.stem for path in evaluated(folder)]
+
+
+def test_a_cell_that_is_not_listed_is_left_out(own_results):
+    assert names(own_results) == ["resnet20-binary-1", "resnet20-binary-2"]
+    (own_results / LISTING).write_text("resnet20-binary-2\nresnet20-binary-3\n")
+    assert names(own_results) == ["resnet20-binary-2"]
+    assert [cell.name for cell in load_results(own_results).cells] == ["resnet20-binary-2"]
+
+
+def test_a_table_of_which_no_cell_is_left(own_results):
+    (own_results / LISTING).write_text("")
+    with pytest.raises(UserError, match="holds no results"):
+        load_results(own_results)
+    with pytest.raises(UserError, match="holds no results"):
+        load_tables(own_results.parent)
+
+
+def test_a_list_names_the_cells_of_variants(own_results):
+    variant = own_results / "kurtosis.target=1.4"
+    variant.mkdir()
+    for each in ("resnet20-binary-1", "resnet20-binary-2"):
+        (variant / f"{each}.json").touch()
+    (own_results / LISTING).write_text(f"{variant.name}/resnet20-binary-1\nresnet20-binary-2\n")
+    assert names(variant) == ["resnet20-binary-1"]
+
+
+@pytest.mark.parametrize("content", [b"\xff", None], ids=["no text", "a folder"])
+def test_a_list_that_is_none(own_results, content):
+    path = own_results / LISTING
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(UserError) as raised:
+        evaluated(own_results)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
+def test_a_recipe_that_dvc_cannot_read(tmp_path):
+    with pytest.raises(UserError) as raised:
+        cells_of(tmp_path / "dvc.yaml", tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path}/dvc.yaml: ")
+
+
+@pytest.mark.slow
+def test_dvc_lists_the_cells_anew_when_a_seed_or_a_row_is_taken_out(tmp_path):
+    clone = Clone(tmp_path / "clone", "params.yaml", {}, {"seeds": [1, 2]})
+    cells, recipe = clone.folder / "cells.yaml", clone.folder / "dvc.yaml"
+
+    def listed() -> set[str]:
+        clone.run("dvc", "repro", "--single-item", "cells")
+        return set((clone.folder / "results/digits" / LISTING).read_text().splitlines())
+
+    of_both_seeds = listed()
+    committed = {path.stem for path in ROOT.glob("results/digits/*-1.json")}
+    assert {name for name in of_both_seeds if name.endswith("-1")} == committed
+    assert {name for name in of_both_seeds if name.endswith("-2")} < {
+        f"{name.removesuffix('-1')}-2" for name in committed
+    }
+
+    write_yaml(cells, read_yaml(cells) | {"seeds": [1]})
+    assert listed() == committed
+
+    text = recipe.read_text()
+    assert text.count("row: [binary-kurtosis, ") > 0
+    recipe.write_text(text.replace("row: [binary-kurtosis, ", "row: ["))
+    assert listed() == committed - {"resnet20-binary-kurtosis-1"}
