@@ -156,7 +156,7 @@ for network in page.networks(run.networks):
         "fewer bins. Weights beyond 2.9 standard deviations (2.7 in layers of fewer than 10,000 "
         "weights) are counted but not drawn.",
         alt="Histograms of standardised weights, one panel per layer",
-        data=[f"{results}/details"],
+        data=[page.numbers(f"histograms-{network}", weights.histogram_numbers(run, network))],
     )
 
 # %% [markdown]
@@ -227,7 +227,11 @@ for network in page.networks(run.networks):
         "Test images by true and predicted class, means over the seeds. The colour scale is linear "
         "and shows errors only; the diagonal counts what was classified correctly.",
         alt="Confusion matrix of the last row of the table, and its difference to binary alone",
-        data=[f"{results}/details"],
+        data=[
+            page.numbers(
+                f"confusion-{network}", accuracy.confusion_numbers(run, network, row, classes)
+            )
+        ],
     )
 
 # %% [markdown]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
+import pandas as pd
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 
@@ -92,6 +93,13 @@ class Page:
                 redraw=self._redraw,
             )
         )
+
+    def numbers(self, name: str, data: pd.DataFrame) -> str:
+        """Write the numbers of a figure as CSV; return the path for the figure's `data`."""
+        path = f"tables/{self._prefix}{name}.csv"
+        write_csv(self._folder / path, data)
+        self._written.append(path)
+        return f"tables/{name}.csv"
 
     def figure(
         self, name: str, figure: Figure, caption: str, *, alt: str, data: Sequence[str]

@@ -282,3 +282,23 @@ def test_the_same_figure_has_the_same_bytes(results: Results) -> None:
         accuracy.headline(results, "resnet20", []).savefig(buffer, metadata={"Software": None})
         drawn.append(buffer.getvalue())
     assert drawn[0] == drawn[1]
+
+
+def test_the_numbers_of_the_confusion_are_the_counts_that_are_drawn(results: Results) -> None:
+    classes = [f"class {index}" for index in range(10)]
+    found = accuracy.confusion_numbers(results, "resnet20", "complete", classes)
+    assert set(found["row"]) == {"complete", "binary"}
+    images = len(results.cells[0].outcomes)
+    assert (found.groupby("row")["images"].sum() == images).all()
+    right = found[(found["row"] == "complete") & (found["true"] == found["predicted"])]
+    (complete,) = [top1(results, "resnet20", "complete")]
+    assert right["images"].sum() / images == pytest.approx(complete.mean)
+
+
+def test_the_numbers_of_the_histograms_are_densities(results: Results) -> None:
+    found = weights.histogram_numbers(results, "resnet20")
+    assert len(found["row"].unique()) == 4
+    mass = (found["density"] * (found["high"] - found["low"])).groupby(
+        [found["row"], found["layer"]]
+    )
+    assert mass.sum().between(0.5, 1).all(), "the outer bins are not drawn"

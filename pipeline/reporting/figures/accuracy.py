@@ -178,6 +178,20 @@ def confusion(results: Results, network: str, row: str, classes: Sequence[str]) 
     return figure
 
 
+def confusion_numbers(
+    results: Results, network: str, row: str, classes: Sequence[str]
+) -> pd.DataFrame:
+    """The counts above 0 that `confusion` draws: row, true and predicted class, mean images."""
+    rows = [name for name in dict.fromkeys((row, "binary")) if results.seeds(network, name)]
+    lines = [
+        (name, classes[true], classes[predicted], counts[true, predicted])
+        for name in rows
+        for counts in [_mean_confusion(results, network, name)]
+        for true, predicted in np.argwhere(counts > 0)
+    ]
+    return pd.DataFrame(lines, columns=["row", "true", "predicted", "images"])
+
+
 def _mean_confusion(results: Results, network: str, row: str) -> np.ndarray:
     cells = results.seeds(network, row)
     return np.mean([cell.details.confusion for cell in cells], axis=0)

@@ -90,6 +90,18 @@ def weight_histograms(results: Results, network: str) -> Figure:
     return figure
 
 
+def histogram_numbers(results: Results, network: str) -> pd.DataFrame:
+    """The bins that `weight_histograms` draws: row, seed, layer, lower and upper edge, density."""
+    lines = []
+    for cell in histogram_cells(results, network):
+        for layer in cell.details.layers:
+            density, edges = density_of(cell.details.histogram, layer.name, layer.elements)
+            bins = zip(edges[:-1], edges[1:], density, strict=True)
+            about = (cell.row.name, cell.metrics.seed, layer.name)
+            lines += [(*about, *each) for each in bins]
+    return pd.DataFrame(lines, columns=["row", "seed", "layer", "low", "high", "density"])
+
+
 def _outline(cell: Cell) -> dict[str, Any]:
     """A line for a student; a wide, faint one for the tuned teacher, as students' lie upon it."""
     if cell.row.binary:
