@@ -297,7 +297,7 @@ for network in page.networks(run.networks):
 # ## What was run
 
 # %%
-page.table("data", context.data(run), "The images, as the stage prepare counted them.")
+page.table("data", context.data(run, known_files), "The images, as the stage prepare counted them.")
 page.table("checksums", context.checksums(run), "SHA-256.", folded="Checksums of the data")
 page.table(
     "environment",

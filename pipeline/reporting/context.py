@@ -99,9 +99,11 @@ def parameters(results: Results) -> Table:
     return Table(pd.DataFrame(data), pd.DataFrame(shown_lines))
 
 
-def data(results: Results) -> Table:
-    """The data manifest, without its checksums."""
-    return _facts("Data", {"Value": [_data_facts(cell) for cell in results.cells]})
+def data(results: Results, notes: Sequence[FileNote]) -> Table:
+    """The data manifest without its checksums, with the name of the data and of its classes."""
+    names = {"name": data_name(results, notes), "classes": class_names(results, notes)}
+    facts = [names | _data_facts(cell) for cell in results.cells]
+    return _facts("Data", {"Value": facts})
 
 
 def checksums(results: Results) -> Table:
@@ -126,7 +128,7 @@ def environment(results: Results) -> Table:
 
 
 def _data_facts(cell: Cell) -> dict[str, Any]:
-    facts = cell.details.manifest.model_dump(exclude={"checksums"})
+    facts = cell.details.manifest.model_dump(exclude={"checksums", "classes"})
     listed = dict(_digests(facts["origin"]))
     facts["origin"] = {
         key: value

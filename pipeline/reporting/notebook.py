@@ -127,8 +127,8 @@ def normalize(notebook: NotebookNode, names: Mapping[str, str]) -> NotebookNode:
 def _scrub(text: str, names: Mapping[str, str]) -> str:
     """Replace the paths in `names`, as they are and as HTML has them, and what SCRUBBED matches."""
     for path in sorted(names, key=len, reverse=True):
-        for written in (path, str(escape(path))):
-            text = text.replace(written, names[path])
+        text = text.replace(str(escape(path)), str(escape(names[path])))
+        text = text.replace(path, names[path])
     for pattern, replacement in SCRUBBED.items():
         text = re.sub(pattern, replacement, text)
     return text

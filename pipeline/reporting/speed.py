@@ -19,7 +19,7 @@ FORMS = {
     "full precision": "Full precision, OpenVINO",
     "full precision in torch": "Full precision, torch",
 }
-QUANTITIES = {"milliseconds": ("ms", ",.4g"), "images_per_second": ("Images/s", ",.0f")}
+QUANTITIES = {"milliseconds": ("ms", ",.3f"), "images_per_second": ("Images/s", ",.0f")}
 """Heading and format of each quantity."""
 NOT_MEASURED = (
     "Bytes on disk and time were not measured for this network and images of this size; "

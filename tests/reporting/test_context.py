@@ -145,7 +145,9 @@ def test_data_and_environment_are_listed(own_results: Path) -> None:
     assert context.data_size(results) == (
         "1,220 train, 220 validation, 360 test images of 10 classes, 16 x 16 pixels."
     )
-    data = context.data(results).data.set_index("key")["value"]
+    data = context.data(results, []).data.set_index("key")["value"]
+    assert data["name"] == "scikit-learn's handwritten digits"
+    assert data["classes"] == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
     assert data["test images"] == "360 (36 per class)"
     assert data["origin"] == "package scikit-learn, version 1.9.1"
     assert "checksums" not in data
@@ -164,7 +166,7 @@ def test_files_of_the_origin_are_told_with_the_checksums(own_results: Path) -> N
     for path in (own_results / "details").glob("*.json"):
         edit_json(path, manifest=manifest)
     results = load_results(own_results)
-    data = context.data(results).data.set_index("key")["value"]
+    data = context.data(results, []).data.set_index("key")["value"]
     assert "origin" not in data
     assert data["unreadable"] == "none"
     found = context.checksums(results).data["key"].tolist()
@@ -188,6 +190,8 @@ def test_classes_have_the_names_of_the_note(own_results: Path) -> None:
     named = NOTE.model_copy(update={"classes": ";".join(ten)})
     assert context.class_names(results, [named]) == ten
     assert context.class_names(results, [NOTE]) == list("0123456789")
+    data = context.data(results, [named]).data.set_index("key")["value"]
+    assert (data["name"], data["classes"]) == (NOTE.name, ", ".join(ten))
 
 
 def test_control_characters_in_names_of_classes_are_escaped(own_results: Path) -> None:

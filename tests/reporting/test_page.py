@@ -51,6 +51,16 @@ def test_files_of_a_debug_run_say_so(displayed: list[str], tmp_path: Path) -> No
     assert displayed[-1].count("<li>") == 4
 
 
+def test_numbers_of_a_figure_are_linked(displayed: list[str], tmp_path: Path) -> None:
+    page = Page(tmp_path, "dvc repro report", debug=True)
+    data = page.numbers("counts", pd.DataFrame({"images": [1.5]}))
+    assert (tmp_path / "tables/debug-counts.csv").read_text() == "images\n1.5\n"
+    page.figure("counts", Figure(figsize=(1, 1)), "", alt="", data=[data])
+    assert '<a href="tables/debug-counts.csv">CSV</a>' in displayed[-1]
+    page.files()
+    assert displayed[-1].count("<li>") == 3
+
+
 def test_a_figure_is_kept_without_the_version_that_drew_it(
     displayed: list[str], tmp_path: Path
 ) -> None:

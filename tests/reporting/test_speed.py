@@ -60,9 +60,9 @@ def test_what_was_measured_stands_beside_its_twins(shared_results: Path, benchma
         "1",
         "43,932",
         "90,000",
-        "0.4 (0.36 to 0.44)",
+        "0.400 (0.360 to 0.440)",
         "2,500 (2,273 to 2,778)",
-        "12.8 (11.52 to 14.08)",
+        "12.800 (11.520 to 14.080)",
         "2,500 (2,273 to 2,778)",
     ]
     assert shown.loc["Full precision, torch", "Weights, bytes"] == "-"

@@ -205,5 +205,5 @@ def test_a_thousand_classes_are_counted_not_listed(folder: Path) -> None:
     classes = [f"n{index:08}" for index in range(1000)]
     for path in (folder / "details").glob("*.json"):
         edit_json(path, manifest=MANIFEST | {"classes": classes})
-    shown = context.data(load_results(folder)).shown.set_index("Data")["Value"]
+    shown = context.data(load_results(folder), []).shown.set_index("Data")["Value"]
     assert shown["classes"] == "n00000000, n00000001, n00000002, ... (1,000)"
