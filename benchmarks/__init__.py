@@ -1,1 +1,1 @@
-"""What proves the claims about speed and repeatability."""
+"""Measurements of speed: what backs the figures in docs/speed.md and in the reports."""

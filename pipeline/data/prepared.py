@@ -123,8 +123,8 @@ def write_prepared(
     """Write the splits and their manifest; `folder` appears, or is replaced, as a whole.
 
     Raises:
-        UserError: all pixels of a channel are the same, or the folder cannot be written; what was
-            there before stays untouched.
+        UserError: all pixels of a channel are the same, or the folder cannot be written. What was
+            there before stays, unless the new folder could not be renamed in the end.
     """
     splits: dict[SplitName, Split] = {"train": train, "validation": validation, "test": test}
     with atomic_folder(folder, MANIFEST) as built:

@@ -151,11 +151,11 @@ def hierarchical_difference(
     set. So the interval accounts for other seeds and for other test images of the same kind. It
     does not account for other data sets, schedules or splits into training and validation.
 
-    With few seeds it may be too narrow: the spread of S seeds is drawn too small by (S - 1) / S, a
-    single seed leaves it out, and no draw goes far beyond the most extreme seed. The noise of
-    single outcomes is drawn up to three times too large, so the interval is too wide where seeds
-    differ by little else. docs/experiments.md has the coverage that tools/interval_coverage.py
-    measures: 92 % for 3 seeds and 96 % for 10 on 359 images where top-1 spreads by 2 points between
+    With few seeds it may be too narrow: the variance between S seeds is drawn too small by the
+    factor (S - 1) / S, a single seed leaves it out, and no draw goes far beyond the most extreme
+    seed. The noise of single outcomes is drawn up to three times too large, so the interval is too
+    wide where seeds differ by little else. docs/experiments.md has the coverage that
+    tools/interval_coverage.py measures: 92 % for 3 seeds and 96 % for 10 on 359 images where top-1 spreads by 2 points between
     seeds, and 86 % for 3 seeds on 10,000 images where it spreads by 0.75 points.
 
     Args:

@@ -32,8 +32,8 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
         out: Folder that gets PARTS.
 
     Raises:
-        UserError: an input is missing or malformed, or `out` cannot be written. Then nothing in
-            `out` has changed.
+        UserError: an input is missing or malformed, or `out` cannot be written. Nothing in `out`
+            has changed, unless a part of PARTS could not be moved there in the end.
     """
     parameters = {
         "params": params,

@@ -36,7 +36,7 @@ class Card:
 
 
 def cards(results: Results, network: str) -> list[Card]:
-    """The best figures of a network, one card for each of three rows."""
+    """The main figures of a network: mean test top-1 and its interval, one card for each row."""
     found = []
     for row in (row_named(name) for name in CARDS):
         cells = results.nearest(network, row.name)

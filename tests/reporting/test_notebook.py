@@ -38,8 +38,7 @@ def _notebook(run: int) -> nbformat.NotebookNode:
 
 def test_two_equal_runs_are_equal_to_the_byte() -> None:
     first, second = (
-        nbformat.writes(normalize(_notebook(run), {_folder(run): "results/<b>"}))
-        for run in (1, 2)
+        nbformat.writes(normalize(_notebook(run), {_folder(run): "results/<b>"})) for run in (1, 2)
     )
     assert first == second
     assert "papermill" not in first
