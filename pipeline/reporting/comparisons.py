@@ -155,8 +155,9 @@ def hierarchical_difference(
     factor (S - 1) / S, a single seed leaves it out, and no draw goes far beyond the most extreme
     seed. The noise of single outcomes is drawn up to three times too large, so the interval is too
     wide where seeds differ by little else. docs/experiments.md has the coverage that
-    tools/interval_coverage.py measures: 92 % for 3 seeds and 96 % for 10 on 359 images where top-1 spreads by 2 points between
-    seeds, and 86 % for 3 seeds on 10,000 images where it spreads by 0.75 points.
+    tools/interval_coverage.py measures: 92 % for 3 seeds and 96 % for 10 on 359 images where top-1
+    spreads by 2 points between seeds, and 86 % for 3 seeds on 10,000 images where it spreads by
+    0.75 points.
 
     Args:
         correct: bool (seeds, images).
