@@ -99,11 +99,13 @@ def restore_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("stage", ["binarize", "prepare"])
+@pytest.mark.parametrize(
+    "command", ["stages.binarize", "stages.prepare", "tools.headline", "tools.table"]
+)
 @pytest.mark.parametrize("imported", ["stages", "pydantic", "numpy"])
-def test_ctrl_c_while_modules_are_imported(stage, imported):
+def test_ctrl_c_while_modules_are_imported(command, imported):
     """`-X importtime` tells on stderr when a module is there."""
-    command = [sys.executable, "-X", "importtime", "-m", f"stages.{stage}", "--help"]
+    command = [sys.executable, "-X", "importtime", "-m", command, "--help"]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
