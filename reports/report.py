@@ -135,7 +135,7 @@ for network in page.networks(run.networks):
         "the greatest seed. Fine-tuning counts its epochs on from the training it continues. Loss "
         "terms are shown without their weights.",
         alt="Line plots of accuracy, loss terms and sign changes over the epochs, a line per row",
-        data=[f"{results}/curves"],
+        data=[f"{results}/curves/*.csv"],
     )
 
 # %% [markdown]
@@ -168,7 +168,8 @@ for network in page.networks(run.networks):
         f"kurtosis-{network}",
         tables.kurtosis(run, network),
         "Kurtosis before and after training: means over layers and seeds, and the least and the "
-        "greatest layer of any seed. The distance to the target is the mean of each layer's.",
+        "greatest layer of any seed. The distance to the target is the mean of each layer's. A "
+        "dash stands for a row without a target.",
     )
     page.figure(
         f"kurtosis-{network}",
@@ -184,7 +185,7 @@ for network in page.networks(run.networks):
         "Kurtosis of each layer over the epochs of the first seed; epoch 0 is before training. "
         "The colour tells the place of the layer in the network.",
         alt="Line plots of kurtosis over the epochs, one panel per row and one line per layer",
-        data=[f"{results}/kurtosis"],
+        data=[f"{results}/kurtosis/*.csv"],
     )
 
 # %% [markdown]
@@ -211,7 +212,7 @@ for network in page.networks(run.networks):
         "what lies beyond the 99 % quantile of the magnitudes is drawn black or white. At 1 bit, "
         "black is -1 and white +1; blank maps have a red frame.",
         alt="Mosaics of feature maps of one test image, at 32 and 1 bit",
-        data=[f"{results}/feature_maps"],
+        data=[f"{results}/feature_maps/*.safetensors"],
     )
 
 # %% [markdown]
@@ -288,7 +289,9 @@ for network in page.networks(run.networks):
     page.table(f"cost-{network}", tables.cost(run, network), "Counted for one image.")
     measured_cost = speed.measured_cost(run, network, measured)
     if measured_cost:
-        caption = f"Measured. {speed.measured_on(measured)}"
+        caption = (
+            f"Measured. {speed.measured_on(measured)} A dash stands for what torch has no file of."
+        )
         page.table(f"speed-{network}", measured_cost, caption)
     else:
         page.text(speed.NOT_MEASURED)

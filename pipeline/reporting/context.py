@@ -137,7 +137,7 @@ def _data_facts(cell: Cell) -> dict[str, Any]:
     }
     for split, counts in facts.pop("counts").items():
         low, high = min(counts), max(counts)
-        each = f"{low}" if low == high else f"{low} to {high}"
+        each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
         facts[f"{split} images"] = f"{sum(counts):,} ({each} per class)"
     return {key: value for key, value in facts.items() if value != {}}
 
