@@ -108,12 +108,19 @@ def select_device() -> torch.device:
     return torch.device(name)
 
 
+def _has_bfloat16(cuda: bool) -> bool:
+    if cuda:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()
+
+
 def configure(compute: Compute, device: torch.device, *, binary: bool) -> Execution:
     """Apply threads and determinism to this process and decide every `auto`.
 
-    A CPU without bfloat16 instructions emulates them and is ten times slower than in float32, so
-    `auto` chooses bfloat16 only where they exist. On a CPU, torch.compile needs a C++ compiler; it
-    speeds up a binary network and slows down a full-precision one, and `auto` compiles accordingly.
+    A CPU without bfloat16 instructions emulates them and is ten times slower than in float32, and
+    GPUs before Ampere emulate them too, so `auto` chooses bfloat16 only where they exist. On a CPU,
+    torch.compile needs a C++ compiler; it speeds up a binary network and slows down a
+    full-precision one, and `auto` compiles accordingly.
 
     Args:
         compute: parameters.
@@ -134,8 +141,7 @@ def configure(compute: Compute, device: torch.device, *, binary: bool) -> Execut
     can_compile = cuda or shutil.which(compiler) is not None
     if compute.compile == "on" and not can_compile:
         raise UserError(f"compute.compile is on: needs {compiler}, which is not there (or set CXX)")
-    supports_half = torch.cuda.is_bf16_supported if cuda else torch.cpu._is_avx512_bf16_supported
-    half = compute.precision == "bfloat16" or (compute.precision == "auto" and supports_half())
+    half = compute.precision == "bfloat16" or (compute.precision == "auto" and _has_bfloat16(cuda))
     execution = Execution(
         device=device,
         autocast=torch.bfloat16 if half else None,

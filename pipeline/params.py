@@ -196,9 +196,7 @@ class Compute(Section):
     """Settings that change the bits of a result. Launcher, workers and progress bar do not."""
 
     precision: Literal["auto", "float32", "bfloat16"]
-    """`auto`: bfloat16 autocast where torch says that the device supports it, else float32.
-
-    Torch counts GPUs that emulate bfloat16, those before Ampere; float32 is faster on them."""
+    """`auto`: bfloat16 autocast on devices that have the instructions, else float32."""
     compile: Literal["auto", "on", "off"]
     """torch.compile; `auto`: on CUDA, and for binary networks on a CPU with a C++ compiler."""
     channels_last: Literal["auto", "on", "off"]

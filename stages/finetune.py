@@ -10,7 +10,7 @@ writes  OUT/model.json, best.safetensors, last.safetensors
 from pathlib import Path
 
 from pipeline.errors import run
-from pipeline.names import FINETUNED_ROWS, LOSSES
+from pipeline.names import FINETUNED_ROWS
 from pipeline.params import load_params
 from pipeline.training.phases import TrainingPlaces, train
 from pipeline.training.plan import Plan
@@ -21,8 +21,10 @@ def main() -> None:
     """Entry point."""
     parser = training_parser(__doc__)
     parser.add_argument("--row", required=True, choices=FINETUNED_ROWS, help="name of the row")
-    parser.add_argument("--losses", required=True, nargs="+", choices=LOSSES)
-    parser.add_argument("--teacher", type=Path, required=True, help="folder of the teacher")
+    parser.add_argument("--losses", required=True, nargs="+", choices=("cross_entropy", "kurtosis"))
+    parser.add_argument(
+        "--teacher", type=Path, required=True, help="folder of the network to fine-tune"
+    )
     arguments = parser.parse_args()
     params = load_params(arguments.params)
     plan = Plan.finetune(

@@ -45,9 +45,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ACCEPTED = Path("results/accepted.csv")
 WRITTEN = ("data", "models", "results", "exports")
 """Folders that the stages write to."""
-UNTRACKED_OUTPUTS = ("provenance", "timing")
-"""Folders below results/<table>/ that differ from run to run."""
-CHECKED = re.compile(r"(pipeline/(?!reporting/)|stages/(?!report\.py)).*\.py")
+UNTRACKED_OUTPUT = "provenance"
+"""Folder below results/<table>/ that differs from run to run."""
+CHECKED = re.compile(r"(pipeline/(?!reporting/)|stages/(?!(cells|report|site|study)\.py)).*\.py")
 """Code whose changed lines must have run."""
 DECISIVE = re.compile(rf"{CHECKED.pattern}|.*(dvc|cells|params|two_steps)\.yaml")
 """Files that decide what a chain computes."""
@@ -341,7 +341,7 @@ def _outputs(side: Path) -> dict[str, str]:
         path
         for place in WRITTEN
         for path in (side / place).glob("*/**/*")
-        if path.is_file() and not set(UNTRACKED_OUTPUTS) & set(path.parts)
+        if path.is_file() and UNTRACKED_OUTPUT not in path.parts
     ]
     return {path.relative_to(side).as_posix(): sha256(path) for path in files}
 

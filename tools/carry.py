@@ -129,7 +129,7 @@ def carry(table: str) -> list[Path]:
         and (key not in carried or _epoch(carried[key]) < _epoch(path))
     ]
     carried |= {path.parent.relative_to(area): path for path in copies}
-    for folder in area.glob("*/*/"):
+    for folder in {path.parent for path in area.glob("**/epoch-*")}:
         key = folder.relative_to(area)
         if _has_ended(table, key):
             shutil.rmtree(folder)
@@ -141,7 +141,7 @@ def carry(table: str) -> list[Path]:
 
 
 def _has_ended(table: str, key: Path) -> bool:
-    return Path("models", table, key.parts[0]).is_dir()
+    return Path("models", table, key.parent).is_dir()
 
 
 def restore(table: str) -> list[Path]:
@@ -162,7 +162,7 @@ def restore(table: str) -> list[Path]:
 
 def _newest(area: Path) -> dict[Path, Path]:
     """The newest intact checkpoint below `area`, for each training and fingerprint."""
-    marks = [mark for mark in area.glob("*/*/epoch-*.sha256") if re.fullmatch(EPOCH, mark.stem)]
+    marks = [mark for mark in area.glob("**/epoch-*.sha256") if re.fullmatch(EPOCH, mark.stem)]
     newest = {}
     for mark in sorted(marks, key=_epoch):
         path = mark.with_suffix(".safetensors")

@@ -1,7 +1,8 @@
-"""Run every stage of a table but its report in one process, in the order that DVC would take.
+"""Run every stage of a table in one process, in the order that DVC would take.
 
-One process imports torch once, and coverage can watch it. The stages of a short chain take only a
-second each, and `dvc repro` would start a new interpreter for each of them.
+Those that make the report are left out. One process imports torch once, and coverage can watch it.
+The stages of a short chain take only a second each, and `dvc repro` would start a new interpreter
+for each of them.
 
 reads   the dvc.yaml of the table and what its stages read
 writes  what its stages write, and nothing of DVC's
@@ -16,6 +17,9 @@ from pathlib import Path
 
 import networkx
 from dvc.repo import Repo
+
+REPORTING = ("stages.cells", "stages.report", "stages.study")
+"""Modules of the stages that make the report."""
 
 
 def main() -> None:
@@ -37,7 +41,7 @@ def main() -> None:
 
 
 def stage_commands(recipe: Path) -> list[tuple[str, list[str]]]:
-    """Module and arguments of each stage of a dvc.yaml but the report, dependencies first."""
+    """Module and arguments of each stage of a dvc.yaml but REPORTING, dependencies first."""
     with Repo() as repo:
         graph = repo.index.graph.reverse()
         # Stages that do not depend on each other keep the order of the file.
@@ -51,7 +55,7 @@ def stage_commands(recipe: Path) -> list[tuple[str, list[str]]]:
     for stage in stages:
         words = shlex.split(stage.cmd)
         module, *arguments = words[words.index("-m") + 1 :]
-        if module != "stages.report":
+        if module not in REPORTING:
             commands.append((module, arguments))
     return commands
 

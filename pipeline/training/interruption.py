@@ -22,7 +22,10 @@ class Interruption:
 
     @property
     def orphaned(self) -> bool:
-        """Whether the process that started this one has ended before it."""
+        """Whether the process that started this one has ended before it.
+
+        That is DVC, unless a launcher that outlives it stands between.
+        """
         return os.getppid() != self._parent
 
     @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Set
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,18 +86,16 @@ def train(params: Params, places: TrainingPlaces, plan: Plan) -> None:
             task = _task(run, params, plan, model, architecture, images, execution, world)
             debug = _is_debugged(params, plan)
             key = _fingerprint(params, plan, architecture, images, execution)
-
-            def publish(history: History) -> None:
-                _write_tables(places, history, debug)
-
+            publish = partial(_write_tables, places, debug)
             with Scratch(run, key, world) as scratch:
                 trainer = Trainer(task, execution, world)
                 if plan.pretrained:
                     outcome = trainer.validate_only()
+                    if world.is_main:
+                        publish(outcome.history)
                 else:
                     outcome = trainer.run(scratch, interruption, publish)
                 if world.is_main:
-                    publish(outcome.history)
                     description = _describe(params, plan, architecture, debug, outcome)
                     _write(places, description, outcome, execution, origin)
                     if not interruption.orphaned:
@@ -121,8 +120,10 @@ def _check_places(places: TrainingPlaces, plan: Plan) -> None:
 
 
 def _run_name(out: Path) -> str:
-    """Name of a training: the last two parts of its output path."""
-    path = out.resolve()
+    """Name of a training: its output path below models/, or the last two parts of another one."""
+    path, models = out.resolve(), Path("models").resolve()
+    if path.is_relative_to(models) and path.parent != models:
+        return path.relative_to(models).as_posix()
     return f"{path.parent.name or 'root'}/{path.name}"
 
 
@@ -295,7 +296,7 @@ def _describe(
     )
 
 
-def _write_tables(places: TrainingPlaces, history: History, debug: bool) -> None:
+def _write_tables(places: TrainingPlaces, debug: bool, history: History) -> None:
     for table in TABLES:
         content = pd.DataFrame(getattr(history, table))
         if debug:

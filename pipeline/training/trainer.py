@@ -87,7 +87,9 @@ class Trainer:
         if world.size > 1:
             device = execution.device
             self._forward = DistributedDataParallel(
-                self._model, device_ids=None if device.index is None else [device]
+                self._model,
+                device_ids=None if device.index is None else [device],
+                broadcast_buffers=False,  # share_buffers does, before they are used
             )
         if execution.compile:
             self._forward = torch.compile(self._forward, dynamic=False)  # type: ignore[assignment]

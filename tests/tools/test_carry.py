@@ -295,3 +295,15 @@ def test_files_among_the_carried_folders(machines):
     train(1, run="long/resnet20-complete-1")
     with pytest.raises(UserError, match=r"resnet20-complete-1.*could not be written"):
         carry.carry("long")
+
+
+def test_a_training_of_a_variant_is_carried(machines):
+    machines("first")
+    run = "study-variants/kurtosis.target=1.4/resnet20-complete-1"
+    train(1, 2, run=run)
+    assert carry.carry("study-variants") == [Path("checkpoints", run, "key/epoch-0002.safetensors")]
+    machines("second")
+    assert carry.restore("study-variants") == [Path(".scratch", run, "key/epoch-0002.safetensors")]
+    Path("models", run).mkdir(parents=True)
+    carry.carry("study-variants")
+    assert not list(Path("checkpoints").rglob("epoch-*"))

@@ -19,17 +19,10 @@ def test_the_threads_of_the_machine_are_told():
     assert f"{torch.get_num_threads()} threads" in threads({"compute": {"threads": 0}})
 
 
-@pytest.mark.parametrize("pipeline", ["nope/dvc.yaml", "tables", "params.yaml"])
-def test_no_pipeline_is_named(monkeypatch, pipeline):
-    monkeypatch.setattr("sys.argv", ["repeatability", pipeline])
-    with pytest.raises(UserError, match=rf"^pipeline is '{pipeline}': must be a dvc.yaml of this "):
-        repeatability.main()
-
-
 def test_what_ends_badly_in_a_clone_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(repeatability, "ROOT", tmp_path)
     with pytest.raises(UserError, match=r"^git clone ended with 128, see above$"):
-        run_in_clone(tmp_path / "clone", "dvc.yaml")
+        run_in_clone(tmp_path / "clone")
 
 
 def test_hashes_are_those_of_the_lock(tmp_path):
@@ -64,6 +57,6 @@ def test_a_stage_whose_result_lies_in_git_is_run_again(tmp_path, monkeypatch):
         subprocess.run(command.split(), cwd=origin, check=True)
     assert "result" in subprocess.check_output(["git", "ls-files"], cwd=origin, text=True)
     monkeypatch.setattr(repeatability, "ROOT", origin)
-    hashes = run_in_clone(tmp_path / "clone", "dvc.yaml")
+    hashes = run_in_clone(tmp_path / "clone")
     assert hashes == output_hashes(origin / "dvc.lock")
     assert runs.read_text().split() == ["ran", "ran"]

@@ -435,6 +435,14 @@ def test_a_second_run_of_the_same_cell_is_refused(make_workplace, run_here):
     assert not (folder / STUDENT).exists()
 
 
+@pytest.mark.parametrize("loss", ["distillation", "mimicking"])
+def test_a_loss_that_needs_a_teacher_takes_no_part_in_fine_tuning(tmp_path, run_here, loss):
+    end = run_here("finetune", tmp_path, *arguments("finetune", losses=("cross_entropy", loss)))
+    assert end.code == 2
+    assert f"--losses: invalid choice: '{loss}'" in end.err
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

@@ -81,6 +81,14 @@ def test_auto_takes_bfloat16_on_a_cpu_that_has_it(monkeypatch, instructions, dty
     assert configure(compute(precision="float32"), CPU, binary=True).autocast is None
 
 
+def test_auto_takes_no_bfloat16_on_a_gpu_that_emulates_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
+    assert configure(compute(precision="auto"), torch.device("cuda"), binary=True).autocast is None
+
+
 def test_auto_compiles_on_the_cpu_where_there_is_a_compiler(monkeypatch):
     assert not configure(compute(compile="off"), CPU, binary=True).compile
     for compiler, there in ((sys.executable, True), ("/no/such/compiler", False)):
@@ -144,7 +152,9 @@ def test_auto_on_cuda(monkeypatch):
     execution = configure(auto, device, binary=True)
     assert execution.compile
     assert execution.channels_last
-    assert (execution.autocast is torch.bfloat16) is torch.cuda.is_bf16_supported()
+    assert (execution.autocast is torch.bfloat16) is torch.cuda.is_bf16_supported(
+        including_emulation=False
+    )
     assert provenance(execution)["device"] == torch.cuda.get_device_name(0)
 
 

@@ -1,4 +1,4 @@
-"""The table of sources: the place to add a data set."""
+"""The table of sources; a new one also needs its name in `pipeline.params.Data`."""
 
 from collections.abc import Callable
 from pathlib import Path
