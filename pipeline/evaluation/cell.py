@@ -48,7 +48,7 @@ class EvaluationPlaces:
     """Prepared data."""
     model: Path
     """Trained network to evaluate."""
-    reference: Path | None
+    reference: Path
     """Trained network to compare the weight distribution of `model` with."""
     results: Path
 
@@ -185,7 +185,7 @@ def _details(
         **description.model_dump(
             include={"step", "start", "distiller", "pretrained"}, exclude_defaults=True
         ),
-        "reference": places.reference.name if places.reference else None,
+        "reference": places.reference.name,
         "architecture": description.architecture.model_dump(mode="json"),
         "params": description.params | {"evaluation": params.evaluation.model_dump(mode="json")},
         **({"debug": True} if description.debug else {}),
@@ -199,11 +199,9 @@ def _details(
 
 def _load_reference(
     places: EvaluationPlaces, model: nn.Module, architecture: Architecture
-) -> nn.Module | None:
+) -> nn.Module:
     """The reference; it may be another network if its layers pair by name and shape."""
     folder = places.reference
-    if folder is None:
-        return None
     reference, description = load_trained(folder, "best")
     for key in ("classes", "channels", "image_size"):
         found, wanted = getattr(description.architecture, key), getattr(architecture, key)
@@ -237,9 +235,7 @@ def _check_data(places: EvaluationPlaces, architecture: Architecture, manifest: 
             )
 
 
-def _weights(
-    model: nn.Module, description: Description, reference: nn.Module | None
-) -> dict[str, Any]:
+def _weights(model: nn.Module, description: Description, reference: nn.Module) -> dict[str, Any]:
     """Statistics and histogram of each regularized layer, as JSON."""
     layers = regularized_convolutions(model)
     targets = {}
@@ -288,14 +284,8 @@ def _means(layers: list[dict[str, Any]]) -> dict[str, float | None]:
         ],
         "near_zero_share": [layer["near_zero_share"] for layer in layers],
         "binarization_error": [layer["binarization_error"] for layer in layers],
-        "teacher_distance": [
-            layer["teacher_distance"] for layer in layers if layer["teacher_distance"] is not None
-        ],
-        "teacher_distance_relative": [
-            layer["teacher_distance_relative"]
-            for layer in layers
-            if layer["teacher_distance_relative"] is not None
-        ],
+        "teacher_distance": [layer["teacher_distance"] for layer in layers],
+        "teacher_distance_relative": [layer["teacher_distance_relative"] for layer in layers],
         "two_modes_share": [layer["two_modes"] for layer in layers],
     }
     return {name: fmean(values) if values else None for name, values in columns.items()}

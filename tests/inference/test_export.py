@@ -59,7 +59,7 @@ def test_every_outcome_is_that_of_the_stage_evaluate(
         tmp_path / "model", write_params(), architecture(network, **form), "binary"
     )
     results = tmp_path / "results"
-    evaluate_cell(load_params(write_params()), EvaluationPlaces(tiny_digits, model, None, results))
+    evaluate_cell(load_params(write_params()), EvaluationPlaces(tiny_digits, model, model, results))
     manifest = export(model, tiny_digits, tmp_path / "out")
 
     logits = load_export(tmp_path / "out").logits(read_array(tiny_digits / "test_images.npy"))
