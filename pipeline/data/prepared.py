@@ -88,6 +88,15 @@ class Manifest(Section):
                 raise ValueError(f"counts has no image in {name}")
         return self
 
+    @property
+    def image_kind(self) -> dict[str, int]:
+        """Number of classes, channels, and height and width in pixels, by the key of each."""
+        return {
+            "classes": len(self.classes),
+            "channels": self.channels,
+            "image_size": self.image_size,
+        }
+
 
 class StreamedManifest(Manifest):
     """What an index holds, and how its images are read and cropped."""

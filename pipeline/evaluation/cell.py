@@ -29,7 +29,7 @@ from pipeline.evaluation.weights import (
     layer_statistics,
     standardized_histogram,
 )
-from pipeline.models.architecture import Architecture
+from pipeline.models.architecture import check_same
 from pipeline.models.layers import regularized_convolutions
 from pipeline.models.saved import Description, load_trained
 from pipeline.params import Evaluation, Params
@@ -131,10 +131,10 @@ def _measure(
     binary = architecture.binarization is not None
     execution = configure(params.compute, select_device(), binary=binary)
     execution = replace(execution, autocast=None)
-    reference = _load_reference(places, model, architecture)
     images = open_prepared(places.data)
     manifest = images.manifest
-    _check_data(places, architecture, manifest)
+    check_same(f"model {places.model}", architecture, str(places.data), manifest.image_kind)
+    reference = _load_reference(places, model, manifest)
 
     weights = _weights(model, description, reference)
     costs = cost(model, (manifest.channels, manifest.image_size, manifest.image_size))
@@ -197,18 +197,12 @@ def _details(
     }
 
 
-def _load_reference(
-    places: EvaluationPlaces, model: nn.Module, architecture: Architecture
-) -> nn.Module:
+def _load_reference(places: EvaluationPlaces, model: nn.Module, manifest: Manifest) -> nn.Module:
     """The reference; it may be another network if its layers pair by name and shape."""
     folder = places.reference
     reference, description = load_trained(folder, "best")
-    for key in ("classes", "channels", "image_size"):
-        found, wanted = getattr(description.architecture, key), getattr(architecture, key)
-        if found != wanted:
-            raise UserError(
-                f"reference {folder}: its {key} is {found!r}, that of {places.model} is {wanted!r}"
-            )
+    found = description.architecture
+    check_same(f"reference {folder}", found, str(places.data), manifest.image_kind)
     if _shapes(model) != _shapes(reference):
         raise UserError(
             f"reference {folder}: its layers do not pair with those of {places.model}: names or "
@@ -219,20 +213,6 @@ def _load_reference(
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:
     return {name: layer.weight.shape for name, layer in regularized_convolutions(model).items()}
-
-
-def _check_data(places: EvaluationPlaces, architecture: Architecture, manifest: Manifest) -> None:
-    wanted = {
-        "classes": len(manifest.classes),
-        "channels": manifest.channels,
-        "image_size": manifest.image_size,
-    }
-    for key, value in wanted.items():
-        found = getattr(architecture, key)
-        if found != value:
-            raise UserError(
-                f"model {places.model}: its {key} is {found}, that of {places.data} is {value}"
-            )
 
 
 def _weights(model: nn.Module, description: Description, reference: nn.Module) -> dict[str, Any]:

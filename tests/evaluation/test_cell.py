@@ -231,13 +231,13 @@ def test_a_command_without_a_reference_is_refused(places, params_file, tmp_path,
             {"network": "vgg_small"},
             "its layers do not pair with those of {model}: names or shapes differ",
         ),
-        ({"classes": 7}, "its classes is 7, that of {model} is 10"),
+        ({"classes": 7}, "its classes is 7, that of {data} is 10"),
     ],
 )
 def test_reference_of_another_architecture(places, params, tmp_path, change, found):
     other = save(tmp_path / "other", params, "kurtosis", (), binary=False, **change)
     message = refused(params, replace(places, reference=other))
-    assert message == f"reference {other}: " + found.format(model=places.model)
+    assert message == f"reference {other}: " + found.format(model=places.model, data=places.data)
 
 
 def test_data_of_another_kind(places, params, tmp_path):
