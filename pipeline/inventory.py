@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
 from pydantic import TypeAdapter
 
 from pipeline.artifacts import sha256, write_text
+from pipeline.data.images import has_image_suffix
 from pipeline.errors import UserError
 
 _MEMORY = TypeAdapter(dict[str, tuple[int, int, int, str]])
@@ -99,14 +99,13 @@ def _images(root: str, below: str, above: tuple[str, ...]) -> Iterator[tuple[str
     target = os.path.realpath(folder)
     if target in above:
         raise UserError(f"{folder}: is a symbolic link to a folder above it")
-    suffixes = tuple(Image.registered_extensions())
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
                 yield from _images(root, f"{below}{entry.name}/", (*above, target))
-            elif entry.name.lower().endswith(suffixes):
+            elif has_image_suffix(entry.name):
                 yield f"{below}{entry.name}", _stamp(entry.stat())
 
 

@@ -26,7 +26,8 @@ def images(tmp_path) -> Path:
         for label in ("dark", "light"):
             for number in range(count):
                 draw(folder / split / label / f"{number}.bmp", 10 * number)
-    (folder / "train/dark/notes.txt").write_text("no image")
+    for name in ("notes.txt", "layers.psd", "texture.tga"):
+        (folder / "train/dark" / name).write_text("no image")
     (folder / "train/dark/.hidden.bmp").write_text("no image")
     (folder / "elsewhere").mkdir()
     draw(folder / "elsewhere/0.bmp", 0)
