@@ -10,16 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.artifacts import sha256
+from pipeline.artifacts import digest_of_lines, sha256
 from pipeline.data.encoded import Encoded
 from pipeline.data.images import has_image_suffix
-from pipeline.data.sources.base import (
-    EncodedSamples,
-    Source,
-    check_unicode,
-    digest_of_lines,
-    existing_folder,
-)
+from pipeline.data.sources.base import EncodedSamples, Source, check_unicode, existing_folder
 from pipeline.errors import UserError
 
 
@@ -49,7 +43,10 @@ def load(location: Path) -> Source:
         train=splits["train"],
         test=splits[held_out[-1]],
         validation=splits["val"] if len(held_out) == 2 else None,
-        describe=lambda: {"files": len(everything), "sha256": _digest(root, everything)},
+        describe=lambda: {
+            "files": len(everything),
+            "sha256": digest_of_lines((path, sha256(root / path)) for path in everything),
+        },
     )
 
 
@@ -113,8 +110,3 @@ def _samples(root: Path, files: list[tuple[str, int]]) -> EncodedSamples:
     nowhere = np.full(len(files), -1)
     encoded = Encoded(root, pa.array(paths, pa.string()), nowhere, nowhere)
     return EncodedSamples(encoded, np.array(labels))
-
-
-def _digest(root: Path, paths: list[str]) -> str:
-    """SHA-256 of the lines `sha256sum` would print for all files in sorted order."""
-    return digest_of_lines((path, sha256(root / path)) for path in paths)
