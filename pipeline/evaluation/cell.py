@@ -54,7 +54,7 @@ class EvaluationPlaces:
 
 
 def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
-    """Evaluate a trained network and write its metrics, details and feature maps.
+    """Evaluate a trained network and write what was measured.
 
     This is the only place that looks at the test images. The best epoch, by validation, is
     measured in full; for the last epoch, only top-1 is. Nothing is written before everything is
@@ -65,8 +65,8 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
     Args:
         params: Its sections evaluation and compute; what the network was trained with comes from
             its own description.
-        places: What to read, and the folder to write to: <cell>.json, details/<cell>.json and
-            feature_maps/<cell>.safetensors.
+        places: What to read, and the folder to write to: <cell>.json, details/<cell>.json,
+            outcomes/<cell>.safetensors, feature_maps/<cell>.safetensors and provenance/<cell>.json.
 
     Returns:
         The metrics, as in <cell>.json.
