@@ -100,7 +100,8 @@ def near_zero_share(weight: Tensor) -> float:
     """Share of weights near zero: |w| < 0.1 mean|w|, where the mean is taken over the layer.
 
     Their signs are fragile: a small update flips them. It is 0.05 for a uniform distribution around
-    0, 0.064 for a Gaussian one, and 0 where all weights sit in two modes. [inferred]
+    0, 0.064 for a Gaussian one, and 0 where all weights sit in two modes. Source: METHOD
+    [inferred].
     """
     magnitude = weight.abs()
     return (magnitude < NEAR_ZERO * magnitude.mean()).double().mean().item()
