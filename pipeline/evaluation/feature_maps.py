@@ -17,7 +17,7 @@ def feature_maps(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
 
     Args:
         model: Network on the CPU; it is left in evaluation mode.
-        image: float32 (1, C, H, W), normalised.
+        image: float32 (1, C, H, W), normalized.
 
     Returns:
         `maps`, float32 (channels, H, W), before the sign; and `binary_maps`, int8, the same after
