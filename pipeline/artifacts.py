@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -288,3 +288,13 @@ def sha256(path: Path) -> str:
     check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_lines(sums: Iterable[tuple[str, str]]) -> str:
+    """SHA-256 of the lines `sha256sum` would print, sorted by name.
+
+    Args:
+        sums: names and their SHA-256.
+    """
+    lines = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(sums))
+    return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()

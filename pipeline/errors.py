@@ -10,6 +10,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # it takes long to import, and most errors are not of its kind
+    from pydantic import ValidationError
 
 LONGEST_LINE = 4000
 """Characters of an error that are printed; the rest is cut."""
@@ -62,6 +66,14 @@ def one_line(text: str) -> str:
         for character in text[:LONGEST_LINE]
     )
     return shown if len(text) <= LONGEST_LINE else f"{shown}... ({len(text)} characters)"
+
+
+def first_problem(error: "ValidationError") -> str:
+    """The first problem that pydantic found: "key: message", or the message if no key has it."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
 
 
 def end_interrupted(*_: object) -> None:

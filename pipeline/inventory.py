@@ -1,6 +1,5 @@
 """An inventory of a folder of images, for which only files that changed are read again."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -8,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+import joblib
 from pydantic import TypeAdapter
 
-from pipeline.artifacts import sha256, write_text
+from pipeline.artifacts import digest_of_lines, sha256, write_text
+from pipeline.data.images import has_image_suffix
 from pipeline.errors import UserError
 
 _MEMORY = TypeAdapter(dict[str, tuple[int, int, int, str]])
@@ -22,14 +22,16 @@ class Inventory:
     """The images or shards in a folder.
 
     Attributes:
-        sizes: bytes of each file, by its path below the folder.
+        files: number of files.
+        bytes: their bytes, all together.
         sha256: SHA-256 of what `sha256sum` prints for all files, sorted by path.
         changed: files whose bytes differ from those of the last inventory.
         added: files that the last inventory did not have.
         removed: files that only the last inventory had.
     """
 
-    sizes: dict[str, int]
+    files: int
+    bytes: int
     sha256: str
     changed: list[str]
     added: list[str]
@@ -53,18 +55,19 @@ def take_inventory(folder: Path, source: str, memory: Path) -> Inventory:
     try:
         stamps = dict(sorted(_files(folder, source)))
         unread = [name for name, stamp in stamps.items() if before.get(name, [])[:3] != stamp]
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(joblib.cpu_count()) as threads:  # knows a container's quota
             sums = threads.map(sha256, (folder / name for name in unread))
             read = dict(zip(unread, sums, strict=True))
     except OSError as error:
         raise UserError(f"{error.filename}: could not be read: {error.strerror}") from error
-    now = {name: [*stamp, read.get(name) or before[name][3]] for name, stamp in stamps.items()}
+    checksums = {name: read.get(name) or before[name][3] for name in stamps}
+    now = {name: [*stamp, checksums[name]] for name, stamp in stamps.items()}
     if now != before:
         write_text(memory, json.dumps(now))
-    lines = "".join(f"{entry[3]}  {name}\n" for name, entry in now.items())
     return Inventory(
-        sizes={name: stamp[0] for name, stamp in stamps.items()},
-        sha256=hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest(),
+        files=len(stamps),
+        bytes=sum(size for size, *_ in stamps.values()),
+        sha256=digest_of_lines(checksums.items()),
         changed=[name for name in read if name in before and read[name] != before[name][3]],
         added=[name for name in now if name not in before],
         removed=[name for name in before if name not in now],
@@ -99,14 +102,13 @@ def _images(root: str, below: str, above: tuple[str, ...]) -> Iterator[tuple[str
     target = os.path.realpath(folder)
     if target in above:
         raise UserError(f"{folder}: is a symbolic link to a folder above it")
-    suffixes = tuple(Image.registered_extensions())
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
                 yield from _images(root, f"{below}{entry.name}/", (*above, target))
-            elif entry.name.lower().endswith(suffixes):
+            elif has_image_suffix(entry.name):
                 yield f"{below}{entry.name}", _stamp(entry.stat())
 
 

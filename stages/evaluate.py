@@ -27,6 +27,7 @@ def main() -> None:
     parser.add_argument(
         "--reference",
         type=Path,
+        required=True,
         help="folder of the trained network whose weight distribution MODEL is compared with",
     )
     parser.add_argument("--results", type=Path, required=True, help="folder to write to")

@@ -5,7 +5,8 @@ its size or one of its times differs from the last run. Where the images are not
 of the last run, which Git holds, stays as it is.
 
 reads   the section data of the params, and the images or shards in the folder that it names
-writes  OUT: number of files, their bytes, and the SHA-256 of what `sha256sum` prints for them
+writes  OUT: number of files, their bytes, and the SHA-256 of what `sha256sum` prints for them; for
+        cifar10 only the name of the source
         .scratch/inventory/<table>.json: size, times and SHA-256 of each file on this machine
 """
 
@@ -42,15 +43,12 @@ def main() -> None:
         return
     memory = Path(".scratch/inventory", f"{out.parent.name}.json")
     inventory = take_inventory(folder, data.source, memory)
-    if not inventory.sizes:
+    if not inventory.files:
         raise UserError(f"{folder}: holds none of the {data.source} of data.source")
-    summary = {
-        "files": len(inventory.sizes),
-        "bytes": sum(inventory.sizes.values()),
-        "sha256": inventory.sha256,
-    }
-    write_json(out, summary)
-    for line in (f"{folder}: {summary['files']} files", *_differences(inventory)):
+    write_json(
+        out, {"files": inventory.files, "bytes": inventory.bytes, "sha256": inventory.sha256}
+    )
+    for line in (f"{folder}: {inventory.files} files", *_differences(inventory)):
         print(one_line(line))
 
 

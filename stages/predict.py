@@ -16,9 +16,8 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from pipeline.data.images import FORMATS
+from pipeline.data.images import has_image_suffix
 from pipeline.errors import UserError, one_line, run
 from pipeline.inference.engine import BATCH, ExportedNetwork, load_export, softmax
 from pipeline.inference.preparation import read_pixels
@@ -84,8 +83,6 @@ def _files(paths: Iterable[Path], bad: list[Path]) -> Iterator[Path]:
 
 def _images(folder: Path, bad: list[Path], above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """Yield the images below a folder that was reached through the folders `above`."""
-    known = Image.registered_extensions().items()
-    suffixes = {suffix for suffix, name in known if name in FORMATS}
     target = folder.resolve()
     if target in above:
         _tell(f"{folder}: is a symbolic link to a folder above it", folder, bad)
@@ -98,7 +95,7 @@ def _images(folder: Path, bad: list[Path], above: tuple[Path, ...] = ()) -> Iter
     for path in found:
         if path.is_dir():
             yield from _images(path, bad, (*above, target))
-        elif path.suffix.lower() in suffixes:
+        elif has_image_suffix(path.name):
             yield path
 
 

@@ -4,8 +4,8 @@ reads   the sections data and streaming of the params, and the images that data 
 writes  OUT/manifest.json: classes, counts, channel mean and std, checksums, origin
         OUT/{train,validation,test}_{images,labels}.npy, where validation is a stratified part of
         train unless the data set brings its own
-        with the section streaming, OUT/{train,validation,test}.parquet instead: path, row, label,
-        size and SHA-256 of each image, which has been decoded once
+        with the section streaming, OUT/{train,validation,test}.parquet instead: path, row,
+        group, label, size and SHA-256 of each image, which has been decoded once
 """
 
 from pathlib import Path

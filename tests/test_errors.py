@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, ValidationError, field_validator, model_validator
 
-from pipeline.errors import LONGEST_LINE, UserError, one_line, run
+from pipeline.errors import LONGEST_LINE, UserError, first_problem, one_line, run
 from tests.conftest import ROOT
 
 
@@ -44,6 +45,37 @@ def test_an_error_without_end_is_cut(capsys):
     assert line.startswith("error: xxx") and line.endswith("... (72000007 characters)\n")
     assert len(line) < LONGEST_LINE + 50
     assert one_line("x" * LONGEST_LINE) == "x" * LONGEST_LINE
+
+
+class Sums(BaseModel):
+    terms: dict[str, list[int]]
+
+    @field_validator("terms")
+    @classmethod
+    def _named(cls, terms):
+        if not terms:
+            raise ValueError("there is none")
+        return terms
+
+    @model_validator(mode="after")
+    def _is_positive(self):
+        if sum(map(sum, self.terms.values())) < 0:
+            raise ValueError("the sum is below 0")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("terms", "told"),
+    [
+        ({"a": [1, None], "b": [None]}, "terms.a.1: Input should be a valid integer"),
+        ({}, "terms: there is none"),
+        ({"a": [-1]}, "the sum is below 0"),
+    ],
+)
+def test_the_first_problem_has_its_key_where_there_is_one(terms, told):
+    with pytest.raises(ValidationError) as raised:
+        Sums(terms=terms)
+    assert first_problem(raised.value) == told
 
 
 def test_a_lack_of_memory_is_one_line(capsys):

@@ -1,14 +1,17 @@
 """Images outside the repository: what changed is noticed, what did not is not read again."""
 
+import hashlib
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
+import joblib
 import pytest
 from PIL import Image
 
-from pipeline.artifacts import sha256
-from pipeline.data.sources.base import digest_of_lines
+from pipeline.artifacts import digest_of_lines, sha256
 from pipeline.errors import UserError
 from pipeline.inventory import take_inventory
 from tests.clone import Clone
@@ -26,7 +29,8 @@ def images(tmp_path) -> Path:
         for label in ("dark", "light"):
             for number in range(count):
                 draw(folder / split / label / f"{number}.bmp", 10 * number)
-    (folder / "train/dark/notes.txt").write_text("no image")
+    for name in ("notes.txt", "layers.psd", "texture.tga"):
+        (folder / "train/dark" / name).write_text("no image")
     (folder / "train/dark/.hidden.bmp").write_text("no image")
     (folder / "elsewhere").mkdir()
     draw(folder / "elsewhere/0.bmp", 0)
@@ -37,8 +41,29 @@ def test_the_images_of_the_source_count_and_their_checksum_is_that_of_sha256sum(
     found = take_inventory(images, "folders", tmp_path / "memory.json")
     paths = [p.relative_to(images).as_posix() for p in images.rglob("[0-9].bmp")]
     paths.remove("elsewhere/0.bmp")
-    assert set(found.sizes) == set(paths) == set(found.added)
+    assert set(found.added) == set(paths)
+    assert found.files == len(paths)
+    assert found.bytes == sum((images / path).stat().st_size for path in paths)
     assert found.sha256 == digest_of_lines((path, sha256(images / path)) for path in paths)
+
+
+def test_a_container_is_given_no_more_threads_than_its_quota(images, tmp_path, monkeypatch):
+    def reading_thread(path):
+        time.sleep(0.01)  # an idle thread would take the next file
+        return threading.current_thread().name
+
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr("pipeline.inventory.sha256", reading_thread)
+    take_inventory(images, "folders", tmp_path / "memory.json")
+    entries = json.loads((tmp_path / "memory.json").read_text()).values()
+    assert len({thread for *_, thread in entries}) == 1
+
+
+def test_a_name_that_is_not_utf_8_counts_as_its_bytes():
+    line = b"00ff  caf\xe9.png\n"
+    assert (
+        digest_of_lines([(os.fsdecode(b"caf\xe9.png"), "00ff")]) == hashlib.sha256(line).hexdigest()
+    )
 
 
 @pytest.mark.parametrize("same_time", [False, True])
@@ -105,7 +130,7 @@ def test_shards_are_listed_without_what_lies_beside_them(tmp_path):
     for name in ("train-0.parquet", "test-0.parquet", "README.md"):
         (tmp_path / name).write_text(name)
     found = take_inventory(tmp_path, "shards", tmp_path / "memory.json")
-    assert list(found.sizes) == ["test-0.parquet", "train-0.parquet"]
+    assert found.added == ["test-0.parquet", "train-0.parquet"]
 
 
 def test_a_link_to_a_folder_above_it_is_refused(images, tmp_path):

@@ -18,7 +18,7 @@ from pipeline.artifacts import read_json
 from pipeline.data.sources import cifar10
 from pipeline.data.sources.registry import load_source
 from pipeline.data.sources.splitting import choose
-from pipeline.errors import UserError, one_line, run
+from pipeline.errors import UserError, first_problem, one_line, run
 from pipeline.evaluation.outcomes import read_outcomes
 from pipeline.inference.engine import load_export
 from pipeline.inference.manifest import MANIFEST, Manifest
@@ -105,8 +105,7 @@ def _data(manifest: Manifest) -> str:
     try:
         data = Data.model_validate(manifest.data)
     except ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(f"{MANIFEST}: data.{key}: {error.errors()[0]['msg']}") from error
+        raise UserError(f"{MANIFEST}: data.{first_problem(error)}") from error
     if manifest.resize is not None:
         raise NotHereError("its images are streamed; the stage evaluate judges it")
     if data.source == "cifar10":  # would be downloaded

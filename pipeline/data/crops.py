@@ -44,7 +44,7 @@ class Crop(ABC):
 class TrainingCrop(Crop):
     """A random resized crop of aspect 3/4 to 4/3, mirrored in half of the cases if wanted.
 
-    Random numbers come from torch's global generator. Source: the usual crop of ImageNet [field].
+    Random numbers come from torch's global generator. Source: METHOD [released].
 
     Args:
         size: height and width in pixels.
@@ -69,7 +69,10 @@ class TrainingCrop(Crop):
 
 
 class EvaluationCrop(Crop):
-    """The central `size` x `size` pixels after the shorter side was resized to `resize`."""
+    """The central `size` x `size` pixels after the shorter side was resized to `resize`.
+
+    Source: METHOD [released].
+    """
 
     def __init__(self, resize: int, size: int) -> None:
         self._crop = v2.Compose([v2.Resize(resize, antialias=True), v2.CenterCrop(size)])

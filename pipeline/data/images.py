@@ -1,7 +1,9 @@
 """Decode one image file into 8-bit pixels of one size."""
 
+import functools
 import io
 import warnings
+from pathlib import PurePath
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -23,6 +25,21 @@ MAX_PIXELS = 2**28
 
 class UnreadableImageError(UserError):
     """An image cannot be read or decoded, although others may be fine."""
+
+
+@functools.cache
+def _suffixes() -> frozenset[str]:
+    known = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, name in known if name in FORMATS)
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file is named as an image of one of FORMATS (.jpg, .png, .webp, ...).
+
+    A folder is searched for such files, so that none is found that `load_image` cannot decode for
+    its format.
+    """
+    return PurePath(name).suffix.lower() in _suffixes()
 
 
 def load_image(name: str, content: bytes) -> Image.Image:

@@ -4,18 +4,10 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import numpy as np
-from pydantic import (
-    Discriminator,
-    Field,
-    JsonValue,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from pipeline.artifacts import (
     atomic_folder,
@@ -25,7 +17,7 @@ from pipeline.artifacts import (
     write_array,
     write_json,
 )
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_problem
 from pipeline.params import (
     LARGEST_CLASSES,
     Channels,
@@ -87,6 +79,15 @@ class Manifest(Section):
             if not any(self.counts[name]):
                 raise ValueError(f"counts has no image in {name}")
         return self
+
+    @property
+    def image_kind(self) -> dict[str, int]:
+        """Number of classes, channels, and height and width in pixels, by the key of each."""
+        return {
+            "classes": len(self.classes),
+            "channels": self.channels,
+            "image_size": self.image_size,
+        }
 
 
 class StreamedManifest(Manifest):
@@ -190,18 +191,6 @@ def check_channels(std: tuple[float, ...]) -> None:
         )
 
 
-def _kind(content: Any) -> str:
-    return "streamed" if isinstance(content, dict) and "streaming" in content else "resident"
-
-
-_ANY_MANIFEST: TypeAdapter[Manifest] = TypeAdapter(
-    Annotated[
-        Annotated[Manifest, Tag("resident")] | Annotated[StreamedManifest, Tag("streamed")],
-        Discriminator(_kind),
-    ]
-)
-
-
 def load_manifest(folder: Path) -> Manifest:
     """Read manifest.json of a prepared folder, a StreamedManifest if it is that of an index.
 
@@ -213,15 +202,12 @@ def load_manifest(folder: Path) -> Manifest:
         content = read_json(path)
     except UserError as error:
         raise UserError(f"{error}; run the stage prepare first") from error
+    streamed = isinstance(content, dict) and "streaming" in content
+    kind = StreamedManifest if streamed else Manifest
     try:
-        return _ANY_MANIFEST.validate_json(json.dumps(content))  # takes lists as tuples
+        return kind.model_validate_json(json.dumps(content))  # takes lists as tuples
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"][1:])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise UserError(
-            f"{path}: is no manifest ({f'{key}: {reason}' if key else reason})"
-        ) from error
+        raise UserError(f"{path}: is no manifest ({first_problem(error)})") from error
 
 
 def load_split(folder: Path, manifest: Manifest, name: SplitName) -> Split:

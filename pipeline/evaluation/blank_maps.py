@@ -23,11 +23,6 @@ class LayerMaps:
     pixels: int
     """Pixels of one map, height x width."""
 
-    @property
-    def blank_share(self) -> float:
-        """Share of the layer's maps that are blank."""
-        return self.blank / self.maps
-
 
 class BlankMaps:
     """Counts of the 1-bit maps that were seen, by layer; see `counted_blank_maps`."""

@@ -29,7 +29,7 @@ from pipeline.evaluation.weights import (
     layer_statistics,
     standardized_histogram,
 )
-from pipeline.models.architecture import Architecture
+from pipeline.models.architecture import check_same
 from pipeline.models.layers import regularized_convolutions
 from pipeline.models.saved import Description, load_trained
 from pipeline.params import Evaluation, Params
@@ -48,13 +48,13 @@ class EvaluationPlaces:
     """Prepared data."""
     model: Path
     """Trained network to evaluate."""
-    reference: Path | None
+    reference: Path
     """Trained network to compare the weight distribution of `model` with."""
     results: Path
 
 
 def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
-    """Evaluate a trained network and write its metrics, details and feature maps.
+    """Evaluate a trained network and write what was measured.
 
     This is the only place that looks at the test images. The best epoch, by validation, is
     measured in full; for the last epoch, only top-1 is. Nothing is written before everything is
@@ -65,8 +65,8 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
     Args:
         params: Its sections evaluation and compute; what the network was trained with comes from
             its own description.
-        places: What to read, and the folder to write to: <cell>.json, details/<cell>.json and
-            feature_maps/<cell>.safetensors.
+        places: What to read, and the folder to write to: <cell>.json, details/<cell>.json,
+            outcomes/<cell>.safetensors, feature_maps/<cell>.safetensors and provenance/<cell>.json.
 
     Returns:
         The metrics, as in <cell>.json.
@@ -131,10 +131,10 @@ def _measure(
     binary = architecture.binarization is not None
     execution = configure(params.compute, select_device(), binary=binary)
     execution = replace(execution, autocast=None)
-    reference = _load_reference(places, model, architecture)
     images = open_prepared(places.data)
     manifest = images.manifest
-    _check_data(places, architecture, manifest)
+    check_same(f"model {places.model}", architecture, str(places.data), manifest.image_kind)
+    reference = _load_reference(places, model, manifest)
 
     weights = _weights(model, description, reference)
     costs = cost(model, (manifest.channels, manifest.image_size, manifest.image_size))
@@ -185,7 +185,7 @@ def _details(
         **description.model_dump(
             include={"step", "start", "distiller", "pretrained"}, exclude_defaults=True
         ),
-        "reference": places.reference.name if places.reference else None,
+        "reference": places.reference.name,
         "architecture": description.architecture.model_dump(mode="json"),
         "params": description.params | {"evaluation": params.evaluation.model_dump(mode="json")},
         **({"debug": True} if description.debug else {}),
@@ -197,20 +197,12 @@ def _details(
     }
 
 
-def _load_reference(
-    places: EvaluationPlaces, model: nn.Module, architecture: Architecture
-) -> nn.Module | None:
+def _load_reference(places: EvaluationPlaces, model: nn.Module, manifest: Manifest) -> nn.Module:
     """The reference; it may be another network if its layers pair by name and shape."""
     folder = places.reference
-    if folder is None:
-        return None
     reference, description = load_trained(folder, "best")
-    for key in ("classes", "channels", "image_size"):
-        found, wanted = getattr(description.architecture, key), getattr(architecture, key)
-        if found != wanted:
-            raise UserError(
-                f"reference {folder}: its {key} is {found!r}, that of {places.model} is {wanted!r}"
-            )
+    found = description.architecture
+    check_same(f"reference {folder}", found, str(places.data), manifest.image_kind)
     if _shapes(model) != _shapes(reference):
         raise UserError(
             f"reference {folder}: its layers do not pair with those of {places.model}: names or "
@@ -223,23 +215,7 @@ def _shapes(model: nn.Module) -> dict[str, torch.Size]:
     return {name: layer.weight.shape for name, layer in regularized_convolutions(model).items()}
 
 
-def _check_data(places: EvaluationPlaces, architecture: Architecture, manifest: Manifest) -> None:
-    wanted = {
-        "classes": len(manifest.classes),
-        "channels": manifest.channels,
-        "image_size": manifest.image_size,
-    }
-    for key, value in wanted.items():
-        found = getattr(architecture, key)
-        if found != value:
-            raise UserError(
-                f"model {places.model}: its {key} is {found}, that of {places.data} is {value}"
-            )
-
-
-def _weights(
-    model: nn.Module, description: Description, reference: nn.Module | None
-) -> dict[str, Any]:
+def _weights(model: nn.Module, description: Description, reference: nn.Module) -> dict[str, Any]:
     """Statistics and histogram of each regularized layer, as JSON."""
     layers = regularized_convolutions(model)
     targets = {}
@@ -288,14 +264,8 @@ def _means(layers: list[dict[str, Any]]) -> dict[str, float | None]:
         ],
         "near_zero_share": [layer["near_zero_share"] for layer in layers],
         "binarization_error": [layer["binarization_error"] for layer in layers],
-        "teacher_distance": [
-            layer["teacher_distance"] for layer in layers if layer["teacher_distance"] is not None
-        ],
-        "teacher_distance_relative": [
-            layer["teacher_distance_relative"]
-            for layer in layers
-            if layer["teacher_distance_relative"] is not None
-        ],
+        "teacher_distance": [layer["teacher_distance"] for layer in layers],
+        "teacher_distance_relative": [layer["teacher_distance_relative"] for layer in layers],
         "two_modes_share": [layer["two_modes"] for layer in layers],
     }
     return {name: fmean(values) if values else None for name, values in columns.items()}

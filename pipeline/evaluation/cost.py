@@ -48,7 +48,7 @@ def storage_bits(model: nn.Module) -> int:
     Each real parameter takes 32, including those of batch norms and shifts; each binary weight
     takes 1, and the scale of each filter of binary weights 32. A power-of-two scale would fit in 8;
     32 keeps the weight scales comparable. The running statistics of a batch norm fold into its
-    weight and bias, so they are not counted. [inferred]
+    weight and bias, so they are not counted. Source: METHOD [inferred].
     """
     binary = [
         layer.weight for layer in binary_convolutions(model).values() if layer.binarization.weights
@@ -63,7 +63,7 @@ def operations(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[int
     """Count multiply-accumulates for one image, binary and real, in a pass of a blank image.
 
     Convolutions and linear layers count, positions in the padding included; batch norms, scales,
-    shifts, skips, activations and pooling do not. [field]
+    shifts, skips, activations and pooling do not. Source: METHOD [field].
     """
     counts = {True: 0, False: 0}
 

@@ -13,11 +13,11 @@ def feature_maps(model: nn.Module, image: Tensor) -> dict[str, Tensor]:
     """Input of the second regularized convolution when `model` sees `image`.
 
     It is the second, because the input of the first is still close to the image. Source:
-    [inferred]; the paper's figure does not name its layer.
+    METHOD [inferred]; the paper's figure does not name its layer.
 
     Args:
         model: Network on the CPU; it is left in evaluation mode.
-        image: float32 (1, C, H, W), normalised.
+        image: float32 (1, C, H, W), normalized.
 
     Returns:
         `maps`, float32 (channels, H, W), before the sign; and `binary_maps`, int8, the same after

@@ -68,7 +68,7 @@ def valley_depth(weights: np.ndarray) -> float:
     left at 2,304, 0.54 at 36,864 and 0.62 at 2,359,296 weights. Compare depths only between layers
     of one size. Of 100 such mixtures with kurtosis 2.0, two modes are found in 99 at 2,304 weights
     and in all at 36,864; with kurtosis 2.2 in 1 and 96, with 2.3 in none. Source of the rule:
-    [inferred], from draws of known distributions.
+    METHOD [inferred], from draws of known distributions.
 
     Args:
         weights: float64 (n,), finite and not all equal.

@@ -37,10 +37,10 @@ class LayerStatistics:
     """K_T of the kurtosis loss, if the network was trained with it."""
     near_zero_share: float
     binarization_error: float
-    teacher_distance: float | None
+    teacher_distance: float
     """`quantile_distance` (squared 2-Wasserstein, of the weights as they are) to the same layer of
-    the reference, if there is one."""
-    teacher_distance_relative: float | None
+    the reference."""
+    teacher_distance_relative: float
     """The same, divided by the variance of the weights of the reference."""
     dip: float
     """Hartigans' dip statistic, see `modes`."""
@@ -50,7 +50,7 @@ class LayerStatistics:
 
 
 def layer_statistics(
-    model: nn.Module, targets: Mapping[str, float], reference: nn.Module | None
+    model: nn.Module, targets: Mapping[str, float], reference: nn.Module
 ) -> list[LayerStatistics]:
     """Statistics of every regularized layer, in module order.
 
@@ -62,25 +62,22 @@ def layer_statistics(
     Raises:
         UserError: weights of a layer are constant or not finite, so that they have no kurtosis.
     """
-    references = regularized_convolutions(reference) if reference is not None else {}
+    references = regularized_convolutions(reference)
     return [
-        _statistics(name, layer, targets.get(name), references.get(name))
+        _statistics(name, layer, targets.get(name), references[name])
         for name, layer in regularized_convolutions(model).items()
     ]
 
 
 def _statistics(
-    name: str, layer: nn.Conv2d, target: float | None, reference: nn.Conv2d | None
+    name: str, layer: nn.Conv2d, target: float | None, reference: nn.Conv2d
 ) -> LayerStatistics:
     weight = layer.weight.detach().double()
     value = kurtosis(weight).item()
     if not math.isfinite(value):
         raise UserError(f"{name}.weight has no kurtosis: it is constant or not finite")
-    distance = relative = None
-    if reference is not None:
-        teacher = reference.weight.detach().double()
-        distance = quantile_distance(_sorted(weight), _sorted(teacher)).item()
-        relative = distance / teacher.var().item()
+    teacher = reference.weight.detach().double()
+    distance = quantile_distance(_sorted(weight), _sorted(teacher)).item()
     return LayerStatistics(
         name=name,
         elements=weight.numel(),
@@ -90,7 +87,7 @@ def _statistics(
         near_zero_share=near_zero_share(weight),
         binarization_error=binarization_error(weight),
         teacher_distance=distance,
-        teacher_distance_relative=relative,
+        teacher_distance_relative=distance / teacher.var().item(),
         **asdict(modes(weight.flatten().numpy())),
     )
 
@@ -103,7 +100,8 @@ def near_zero_share(weight: Tensor) -> float:
     """Share of weights near zero: |w| < 0.1 mean|w|, where the mean is taken over the layer.
 
     Their signs are fragile: a small update flips them. It is 0.05 for a uniform distribution around
-    0, 0.064 for a Gaussian one, and 0 where all weights sit in two modes. [inferred]
+    0, 0.064 for a Gaussian one, and 0 where all weights sit in two modes. Source: METHOD
+    [inferred].
     """
     magnitude = weight.abs()
     return (magnitude < NEAR_ZERO * magnitude.mean()).double().mean().item()

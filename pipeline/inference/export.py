@@ -5,7 +5,6 @@ from pathlib import Path
 import openvino as ov
 
 from pipeline.artifacts import atomic_folder, sha256, write_text
-from pipeline.data.prepared import Manifest as DataManifest
 from pipeline.data.prepared import StreamedManifest, load_manifest
 from pipeline.errors import UserError
 from pipeline.evaluation.cost import REAL_BITS, storage_bits
@@ -19,7 +18,7 @@ from pipeline.inference.manifest import (
     Manifest,
     write_manifest,
 )
-from pipeline.models.architecture import Architecture
+from pipeline.models.architecture import check_same
 from pipeline.models.saved import load_trained
 
 USE = """\
@@ -69,7 +68,7 @@ def export(model: Path, data: Path, out: Path) -> Manifest:
     network, description = load_trained(model, "best")
     architecture = description.architecture
     images = load_manifest(data)
-    _check_data(model, architecture, data, images)
+    check_same(f"--model {model}", architecture, str(data), images.image_kind)
     section = description.params.get("data")
     if not section:
         raise UserError(f"{model}: its model.json has no params.data")
@@ -108,15 +107,3 @@ def export(model: Path, data: Path, out: Path) -> Manifest:
         )
         write_manifest(built, manifest)
     return manifest
-
-
-def _check_data(model: Path, architecture: Architecture, data: Path, images: DataManifest) -> None:
-    wanted = {
-        "classes": len(images.classes),
-        "channels": images.channels,
-        "image_size": images.image_size,
-    }
-    for key, value in wanted.items():
-        found = getattr(architecture, key)
-        if found != value:
-            raise UserError(f"--model {model}: its {key} is {found}, that of {data} is {value}")

@@ -70,7 +70,7 @@ def translate(
 ) -> Translated:
     """Translate `network`, copying its weights.
 
-    The model has one input, `pixels`, uint8 (1, C, H, W), which it normalises as
+    The model has one input, `pixels`, uint8 (1, C, H, W), which it normalizes as
     `Normalization` does for training, and one output, `logits`, float32 (1, classes). Set another
     batch size with `ov.Model.reshape`: it cannot be left open, because the CPU plugin has no
     binary convolution for an open batch size.
@@ -110,7 +110,7 @@ class _Translator:
 
     Args:
         network: The network that was traced.
-        images: Its input, normalised.
+        images: Its input, normalized.
     """
 
     output: ov.Node

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from pipeline.artifacts import read_json, reading, sha256, write_json
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_problem
 
 MANIFEST = "export.json"
 """The file that every export has."""
@@ -103,9 +103,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(json.dumps(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = "".join(f"{part}: " for part in first["loc"])
-        raise UserError(f"{path}: {key}{first['msg']}") from None
+        raise UserError(f"{path}: {first_problem(error)}") from None
     for name in (MODEL, WEIGHTS, README):
         _check_file(folder / name, manifest.files.get(name))
     return manifest

@@ -1,9 +1,11 @@
 """The description of a network, as data."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from pipeline.errors import UserError
 from pipeline.names import NETWORKS
 from pipeline.params import (
     LARGEST_CLASSES,
@@ -42,6 +44,25 @@ class Architecture(Section):
     """Only resnet18 reads it."""
     binarization: Binarization | None
     """None: full precision."""
+
+
+def check_same(name: str, found: Architecture, other: str, wanted: Mapping[str, object]) -> None:
+    """Make sure that an architecture has the `wanted` values.
+
+    Args:
+        name: what error messages call the network.
+        found: its architecture.
+        other: what error messages call that which has the wanted values.
+        wanted: values by key.
+
+    Raises:
+        UserError: a value differs; the first one is named.
+    """
+    for key, value in wanted.items():
+        if getattr(found, key) != value:
+            raise UserError(
+                f"{name}: its {key} is {getattr(found, key)!r}, that of {other} is {value!r}"
+            )
 
 
 def design(

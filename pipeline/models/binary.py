@@ -166,8 +166,8 @@ SIGNS: dict[str, Callable[[], tuple[nn.Module, nn.Module]]] = {
 def ede_schedule(epoch: int, epochs: int, t_min: float, t_max: float) -> tuple[float, float]:
     """The two parameters of EDE in one epoch.
 
-    t = 10^(lg t_min + (lg t_max - lg t_min) epoch / epochs), k = max(1/t, 1). Source: IR-Net's
-    released code. t_max itself is never reached.
+    t = 10^(lg t_min + (lg t_max - lg t_min) epoch / epochs), k = max(1/t, 1). t_max itself is never
+    reached. Source: METHOD [released]; IR-Net's and RBNN's released codes have the same formula.
 
     Args:
         epoch: counted from 0.

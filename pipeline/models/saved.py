@@ -16,7 +16,7 @@ from pipeline.artifacts import (
     write_json,
     write_tensors,
 )
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_problem
 from pipeline.models.architecture import Architecture
 from pipeline.models.registry import build
 from pipeline.names import FILE_NAME, LOSSES, ROWS
@@ -115,9 +115,7 @@ def load_description(folder: Path) -> SavedDescription:
     try:
         return SavedDescription.model_validate_json(json.dumps(content))  # takes lists as tuples
     except ValidationError as error:
-        first = error.errors()[0]
-        key = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
-        raise UserError(f"{path}: {key}{first['msg'].removeprefix('Value error, ')}") from None
+        raise UserError(f"{path}: {first_problem(error)}") from None
 
 
 def load_trained(

@@ -19,7 +19,7 @@ from pipeline.targets import layer_targets
 class Objective:
     """L = w_ce CE + lambda L_K + alpha L_KD + beta L_WDM over the losses of a row.
 
-    Source: released code; the weights are `params.<loss>.weight`.
+    Source: METHOD [released]; the weights are `params.<loss>.weight`.
 
     Args:
         losses: names from `LOSSES`.

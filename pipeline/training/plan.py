@@ -1,9 +1,9 @@
 """The three trainings of the method: what starts from what, with which losses.
 
-teacher: a full-precision network, trained with cross-entropy from random weights, or read with
-pretrained ones. finetune: that network trained further, with the kurtosis loss or, as its control,
-without.
-binarize: a binary network with the losses of its row of the table, in one step or in two.
+- teacher: a full-precision network, trained from random weights with cross-entropy, or read with
+  weights that others trained.
+- finetune: the teacher trained further, with the kurtosis loss or, as its control, without it.
+- binarize: a binary network trained with the losses of its row, in one step or in two.
 """
 
 import re
@@ -92,7 +92,11 @@ class Plan:
         losses: Sequence[str],
         teacher: Path,
     ) -> "Plan":
-        """Plan a full-precision network that starts from `teacher`, with the losses of its row."""
+        """Plan a full-precision network that starts from `teacher`, with the losses of its row.
+
+        Raises:
+            UserError: a loss is named twice, or the row is one of step one.
+        """
         return cls(
             row=row,
             seed=seed,
@@ -133,8 +137,8 @@ class Plan:
             step_one: folder that step one wrote; for step two only.
 
         Raises:
-            UserError: `step` and `step_one` or the sections of `params` do not fit together, or a
-                loss is named twice.
+            UserError: `step` does not fit `step_one`, the row or the sections of `params`, a loss
+                is named twice, or the folder of step one is not named as FILE_NAME allows.
         """
         if step == "two" and step_one is None:
             raise UserError("step: two needs the folder that step one wrote")

@@ -9,7 +9,7 @@ def learning_rate(phase: Phase, epoch: int) -> float:
     """Learning rate of 0-based `epoch` of `phase.epochs`, constant within it.
 
     cosine: lr (1 + cos(pi epoch / epochs)) / 2; linear: lr (1 - epoch / epochs). Both reach 0
-    after the last epoch (released code: cosine on CIFAR-10, linear on ImageNet).
+    after the last epoch. Source: METHOD [released], cosine on CIFAR-10 and linear on ImageNet.
     """
     progress = epoch / phase.epochs
     match phase.schedule:

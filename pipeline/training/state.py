@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_problem
 from pipeline.models.saved import State, check_state
 from pipeline.names import LOSSES
 from pipeline.params import PositiveInt, Section, UnitShare
@@ -143,9 +143,7 @@ def _check_saved_state(state: dict[str, Any], source: str) -> None:
     try:
         saved = _SavedState.model_validate(state)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise UserError(f"{source}: is no checkpoint ({key}: {first['msg']})") from None
+        raise UserError(f"{source}: is no checkpoint ({first_problem(error)})") from None
     curves, timing = (saved.history.get(name, []) for name in ("curves", "timing"))
     found = {
         "history": saved.history.keys() == COLUMNS.keys()

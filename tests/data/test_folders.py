@@ -77,7 +77,7 @@ def test_a_file_name_that_is_not_utf_8_is_told(fill, data):
 
 def test_hidden_and_other_files_are_passed_over(fill, data):
     root = fill("train", "test")
-    for name in (".hidden.png", "notes.txt", "Thumbs.db"):
+    for name in (".hidden.png", "notes.txt", "Thumbs.db", "layers.psd", "texture.tga"):
         (root / "train" / "cat" / name).write_text("no image")
     (root / "train" / ".cache").mkdir()
     (root / "train" / "dog" / "folder.png").mkdir()

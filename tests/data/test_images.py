@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.data.images import FORMATS, fit, load_image
+from pipeline.data.images import FORMATS, fit, has_image_suffix, load_image
 from pipeline.errors import UserError
 from tests.data.conftest import encode
 
@@ -87,6 +87,19 @@ def test_truncated_images_of_every_format_are_refused(photo, kind, kept):
     content = encode(Image.fromarray(noise), kind)
     with pytest.raises(UserError, match=r"^cut: could not be decoded \(.+\)$"):
         load_image("cut", content[: int(kept * len(content))])
+
+
+@pytest.mark.parametrize("kind", [*FORMATS])
+def test_the_names_of_every_format_are_known(kind):
+    suffixes = [each for each, name in Image.registered_extensions().items() if name == kind]
+    assert suffixes
+    for suffix in suffixes:
+        assert has_image_suffix(f"a.b{suffix}") and has_image_suffix(f"A{suffix.upper()}")
+
+
+@pytest.mark.parametrize("name", ["a.psd", "a.tga", "a.eps", "a.png.txt", "png", ".png", ""])
+def test_other_names_are_no_images(name):
+    assert not has_image_suffix(name)
 
 
 def test_a_jpeg_whose_pixels_alone_are_damaged_is_filled_in():

@@ -172,13 +172,13 @@ def test_labels_out_of_range_and_absent_classes_are_named(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"\(: Invalid JSON: .+\)"),
-        ("[]", r"\(: Input should be an object\)"),
+        ("{", r"\(Invalid JSON: .+\)"),
+        ("[]", r"\(Input should be an object\)"),
         ('{"info": []}', r"\(info: Input should be an object\)"),
-        ('{"info": {"features": {"label": []}}}', r"\(: Input should be .+\)"),
+        ('{"info": {"features": {"label": []}}}', r"\(Input should be .+\)"),
         ('{"info": {"features": {"label": {"names": [1, 2]}}}}', r"\(names.0: Input .+\)"),
         ('{"info": {"features": {"label": {"names": "ab"}}}}', r"\(names: Input should be .+\)"),
-        (b"\xff", r"\(: Invalid JSON: .+\)"),
+        (b"\xff", r"\(Invalid JSON: .+\)"),
     ],
 )  # fmt: skip
 def test_metadata_of_another_layout_is_named(write, load, content, message):

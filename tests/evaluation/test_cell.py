@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -181,17 +182,15 @@ def test_last_epoch_is_measured_with_its_own_weights(places, params, tmp_path):
     (swapped / "old").rename(swapped / "last.safetensors")
     renew_checksums(swapped)
     straight = evaluate_cell(params, places)
-    crossed = evaluate_cell(params, EvaluationPlaces(places.data, swapped, None, places.results))
+    crossed = evaluate_cell(params, replace(places, model=swapped))
     assert straight["last_epoch_top1"] == crossed["top1"]
     assert straight["top1"] == crossed["last_epoch_top1"]
     assert straight["loss"] != crossed["loss"]
 
 
-def test_full_precision_without_reference_or_kurtosis_loss(places, params):
-    metrics = evaluate_cell(
-        params, EvaluationPlaces(places.data, places.reference, None, places.results)
-    )
-    assert metrics["teacher_distance"] is None
+def test_full_precision_without_the_kurtosis_loss_as_its_own_reference(places, params):
+    metrics = evaluate_cell(params, replace(places, model=places.reference))
+    assert metrics["teacher_distance"] == metrics["teacher_distance_relative"] == 0
     assert metrics["kurtosis_distance"] is None
     assert metrics["kurtosis"] == pytest.approx(3, abs=0.5)
     assert metrics["binary_operations"] == 0
@@ -211,10 +210,18 @@ def refused(params, places):
 
 def test_missing_model_ends_the_command_in_one_line(places, params_file, tmp_path, run_here):
     options = ["--params", params_file, "--data", places.data, "--model", "models/nowhere"]
+    options += ["--reference", places.reference]
     end = run_here("evaluate", tmp_path, *options, "--results", "results")
     assert end.code == 1
     assert end.err == "error: models/nowhere/model.json: no such file\n"
     assert not (tmp_path / "results").exists()
+
+
+def test_a_command_without_a_reference_is_refused(places, params_file, tmp_path, run_here):
+    options = ["--params", params_file, "--data", places.data, "--model", places.model]
+    end = run_here("evaluate", tmp_path, *options, "--results", "results")
+    assert end.code == 2
+    assert end.err.endswith("the following arguments are required: --reference\n")
 
 
 @pytest.mark.parametrize(
@@ -224,18 +231,18 @@ def test_missing_model_ends_the_command_in_one_line(places, params_file, tmp_pat
             {"network": "vgg_small"},
             "its layers do not pair with those of {model}: names or shapes differ",
         ),
-        ({"classes": 7}, "its classes is 7, that of {model} is 10"),
+        ({"classes": 7}, "its classes is 7, that of {data} is 10"),
     ],
 )
 def test_reference_of_another_architecture(places, params, tmp_path, change, found):
     other = save(tmp_path / "other", params, "kurtosis", (), binary=False, **change)
-    message = refused(params, EvaluationPlaces(places.data, places.model, other, places.results))
-    assert message == f"reference {other}: " + found.format(model=places.model)
+    message = refused(params, replace(places, reference=other))
+    assert message == f"reference {other}: " + found.format(model=places.model, data=places.data)
 
 
 def test_data_of_another_kind(places, params, tmp_path):
     other = save(tmp_path / "other", params, "binary", (), binary=True, channels=3)
-    message = refused(params, EvaluationPlaces(places.data, other, None, places.results))
+    message = refused(params, replace(places, model=other, reference=other))
     assert message == f"model {other}: its channels is 3, that of {places.data} is 1"
 
 
@@ -276,5 +283,5 @@ def test_network_that_computes_nan(places, params, tmp_path):
     state["linear.weight"].fill_(3e38)
     write_tensors(broken / "best.safetensors", state)
     renew_checksums(broken)
-    message = refused(params, EvaluationPlaces(places.data, broken, None, places.results))
+    message = refused(params, replace(places, model=broken))
     assert message == f"{broken}: the cross-entropy of its best epoch is nan"

@@ -99,17 +99,16 @@ def network(binarization=None, seed=0):
 
 
 def test_layers_are_all_convolutions_but_the_first():
-    layers = layer_statistics(network(BINARY), {"second": 1.8}, None)
+    layers = layer_statistics(network(BINARY), {"second": 1.8}, network())
     assert [layer.name for layer in layers] == ["second", "third"]
     assert [layer.elements for layer in layers] == [4 * 4 * 9, 4 * 2]
     assert [layer.binary for layer in layers] == [True, False]
     assert [layer.target for layer in layers] == [1.8, None]
-    assert [layer.teacher_distance for layer in layers] == [None, None]
 
 
 def test_layer_with_binary_activations_alone_has_real_weights():
     only_activations = BINARY.model_copy(update={"weights": False})
-    assert not layer_statistics(network(only_activations), {}, None)[0].binary
+    assert not layer_statistics(network(only_activations), {}, network())[0].binary
 
 
 def test_kurtosis_of_a_layer_by_hand():
@@ -118,7 +117,7 @@ def test_kurtosis_of_a_layer_by_hand():
         model["third"].weight.copy_(filters([1, 2, 3, 4], [5, 6, 7, 8]))
     # deviations 0.5, 1.5, 2.5, 3.5: fourth powers sum to 2 * 194.25, squares to 2 * 21
     expected = (2 * 194.25 / 8) / (2 * 21 / 7) ** 2
-    found = layer_statistics(model, {}, None)[1].kurtosis
+    found = layer_statistics(model, {}, network())[1].kurtosis
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -131,6 +130,8 @@ def test_distance_compares_sorted_weights():
     assert second.teacher_distance == 0
     # sorted: 2 3 4 5 5 6 7 8 against 1 2 3 4 5 6 7 8
     assert third.teacher_distance == pytest.approx(4 / 8)
+    # unbiased variance of 1 to 8
+    assert third.teacher_distance_relative == pytest.approx(4 / 8 / 6)
 
 
 @pytest.mark.parametrize("value", [0.25, math.nan, math.inf])
@@ -138,4 +139,4 @@ def test_constant_and_infinite_weights_are_named(value):
     model = network()
     nn.init.constant_(model["second"].weight, value)
     with pytest.raises(UserError, match=r"^second\.weight has no kurtosis: it is constant or not"):
-        layer_statistics(model, {}, None)
+        layer_statistics(model, {}, network())

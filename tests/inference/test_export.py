@@ -59,7 +59,7 @@ def test_every_outcome_is_that_of_the_stage_evaluate(
         tmp_path / "model", write_params(), architecture(network, **form), "binary"
     )
     results = tmp_path / "results"
-    evaluate_cell(load_params(write_params()), EvaluationPlaces(tiny_digits, model, None, results))
+    evaluate_cell(load_params(write_params()), EvaluationPlaces(tiny_digits, model, model, results))
     manifest = export(model, tiny_digits, tmp_path / "out")
 
     logits = load_export(tmp_path / "out").logits(read_array(tiny_digits / "test_images.npy"))
@@ -169,12 +169,12 @@ def test_a_manifest_of_another_image_size(exported) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": {}}, r"/export.json: Value error, architecture names no network$"),
+        ({"architecture": {}}, r"/export.json: architecture names no network$"),
         ({"image_size": 0}, r"/export.json: image_size: Input should be greater than 0$"),
         ({"resize": 0}, r"/export.json: resize: Input should be greater than 0$"),
         ({"resize": 10**9}, r"/export.json: resize: Input should be less than or equal to 8192$"),
-        ({"resize": 7}, r"/export.json: Value error, resize is 7, less than image_size, 8$"),
-        ({"classes": ("one",) * 10}, r"/export.json: Value error, classes names one twice$"),
+        ({"resize": 7}, r"/export.json: resize is 7, less than image_size, 8$"),
+        ({"classes": ("one",) * 10}, r"/export.json: classes names one twice$"),
         ({"classes": ("one",)}, r"/model.xml: has 10 logits, 1 classes are in its manifest$"),
     ],
 )

@@ -104,7 +104,7 @@ def test_a_folder_without_images_alone_is_an_error(exported, tmp_path) -> None:
 
 def test_what_is_in_a_folder_and_no_image_by_its_name_is_passed_over(digits) -> None:
     folder = digits[0].parent
-    for name in ("notes.txt", "paper.pdf", "film.mpg"):
+    for name in ("notes.txt", "paper.pdf", "film.mpg", "layers.psd"):
         (folder / name).write_text("no image")
     (folder / "more").rename(folder / "more.png")
     expected = [*digits[:2], folder / "more.png/c.PNG"]

@@ -370,14 +370,14 @@ def test_a_file_where_the_results_or_the_scratch_area_should_be(make_workplace, 
     assert_one_line(end, f".scratch/digits/{CELL}: could not be locked: ")
 
 
-RESULTS = ("--results", "results/digits")
+MEASURED = ("--model", TEACHER, "--reference", TEACHER, "--results", "results/digits")
 OUT_OF_MEMORY = {
     "binarize": (
         arguments("binarize"),
         f"digits/{CELL}: batch_size is 32: out of GPU memory; lower batch_size, set compute.prec",
     ),
     "evaluate": (
-        ["--params", "params.yaml", "--data", "data/digits", "--model", TEACHER, *RESULTS],
+        ["--params", "params.yaml", "--data", "data/digits", *MEASURED],
         f"{TEACHER}: 256 test images at a time: out of GPU memory; free it of other processes, or",
     ),
 }

@@ -42,7 +42,8 @@ def test_teacher_student_and_evaluation(streamed, run_here, monkeypatch):
     train(run_here, folder, "binarize")
     student = pd.read_csv(folder / f"results/digits/curves/{Path(STUDENT).name}.csv")
     assert (student["distillation"] > 0).all()
-    options = {"params": "params.yaml", "data": "data/digits", "model": TEACHER, "results": "out"}
+    options = {"params": "params.yaml", "data": "data/digits", "results": "out"}
+    options |= {"model": TEACHER, "reference": TEACHER}
     listed = [word for name, value in options.items() for word in (f"--{name}", value)]
     end = run_here("evaluate", folder, *listed)
     assert end.code == 0, end.err

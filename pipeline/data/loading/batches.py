@@ -55,7 +55,7 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
 
 
 class Batches(ABC):
-    """Normalised batches of a split, a pure function of (seed, epoch).
+    """Normalized batches of a split, a pure function of (seed, epoch).
 
     In an epoch, every image comes exactly once over all ranks. Where the batch size does not divide
     the number of images, all batches are a little smaller instead of the last one alone, and their
@@ -79,7 +79,7 @@ class Batches(ABC):
         """This process's share of each global batch of an epoch.
 
         Yields:
-            Images float32 (B, C, H, W), normalised, and labels int64 (B,).
+            Images float32 (B, C, H, W), normalized, and labels int64 (B,).
 
         Raises:
             UserError: an image cannot be read or decoded.

@@ -34,6 +34,6 @@ class Normalization:
         self._shift = (-means / stds)[None].contiguous(memory_format=memory_format)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Normalise images (B, C, H, W) to float32."""
+        """Normalize images (B, C, H, W) to float32."""
         pixels = images.to(torch.float32, memory_format=self._format)
         return torch.addcmul(self._shift, pixels, self._scale, out=pixels)

@@ -129,5 +129,5 @@ def decode(jpegs: Sequence[Tensor], names: Sequence[str], device: torch.device) 
 
 @functools.cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    """A separate stream for decoding: TorchCodec synchronises the stream it uses."""
+    """A separate stream for decoding: TorchCodec synchronizes the stream it uses."""
     return torch.cuda.Stream(device)

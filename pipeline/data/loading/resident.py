@@ -1,6 +1,6 @@
 """Prepared arrays, and batches of a split that lives on the device as uint8.
 
-There, crop, flip and normalisation are operations on the batch: no Python runs for each image,
+There, crop, flip and normalization are operations on the batch: no Python runs for each image,
 nothing is decoded, and with CUDA only the epoch's random numbers cross the bus.
 """
 

@@ -1,8 +1,7 @@
 """The interface of every source of images, and the decoding of its images."""
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,13 +170,3 @@ def check_unicode(folder: Path, name: str) -> None:
         name.encode()
     except UnicodeEncodeError:
         raise UserError(f"{folder}: the file name {name!a} is not UTF-8; rename it") from None
-
-
-def digest_of_lines(sums: Iterable[tuple[str, str]]) -> str:
-    """SHA-256 of the lines `sha256sum` would print, sorted by name.
-
-    Args:
-        sums: names and their SHA-256.
-    """
-    lines = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(sums))
-    return hashlib.sha256(lines.encode()).hexdigest()

@@ -4,22 +4,16 @@ Where only one of val/ and test/ exists, it is the test set. Where both exist, t
 and val/ is the validation split, taken whole, so that nothing is carved out of train/.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
-from pipeline.artifacts import sha256
+from pipeline.artifacts import digest_of_lines, sha256
 from pipeline.data.encoded import Encoded
-from pipeline.data.sources.base import (
-    EncodedSamples,
-    Source,
-    check_unicode,
-    digest_of_lines,
-    existing_folder,
-)
+from pipeline.data.images import has_image_suffix
+from pipeline.data.sources.base import EncodedSamples, Source, check_unicode, existing_folder
 from pipeline.errors import UserError
 
 
@@ -27,7 +21,7 @@ def load(location: Path) -> Source:
     """Load class folders under `location`; classes are the sorted names of the folders in train/.
 
     In a class folder, at any depth and through symbolic links, every file counts that has the
-    suffix of an image format Pillow reads (.jpg, .png, .webp, ...); hidden files do not count.
+    suffix of one of the `FORMATS` (.jpg, .png, .webp, ...); hidden files do not count.
 
     Raises:
         UserError: a folder is missing or empty, a link leads nowhere or to a folder above it, or
@@ -49,7 +43,10 @@ def load(location: Path) -> Source:
         train=splits["train"],
         test=splits[held_out[-1]],
         validation=splits["val"] if len(held_out) == 2 else None,
-        describe=lambda: {"files": len(everything), "sha256": _digest(root, everything)},
+        describe=lambda: {
+            "files": len(everything),
+            "sha256": digest_of_lines((path, sha256(root / path)) for path in everything),
+        },
     )
 
 
@@ -75,11 +72,9 @@ def _check_same_classes(
 
 def _files(root: Path, split: str, classes: tuple[str, ...]) -> list[tuple[str, int]]:
     """Paths relative to `root`, and labels."""
-    Image.init()
-    suffixes = {suffix for suffix, name in Image.EXTENSION.items() if name in Image.OPEN}
     files = []
     for label, name in enumerate(classes):
-        of_class = sorted(_images(root / split / name, suffixes))
+        of_class = sorted(_images(root / split / name))
         if not of_class:
             raise UserError(f"{root / split / name}: holds no image")
         files += [(path.relative_to(root).as_posix(), label) for path in of_class]
@@ -88,17 +83,17 @@ def _files(root: Path, split: str, classes: tuple[str, ...]) -> list[tuple[str, 
     return files
 
 
-def _images(folder: Path, suffixes: Set[str], above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Files with one of `suffixes` in a folder that was reached through those `above`."""
+def _images(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The images below a folder that was reached through those `above`, without hidden files."""
     target = folder.resolve()
     if target in above:
         raise UserError(f"{folder}: is a symbolic link to a folder above it")
     for path in folder.iterdir():
-        is_image = path.suffix.lower() in suffixes and not path.name.startswith(".")
+        is_image = has_image_suffix(path.name) and not path.name.startswith(".")
         if is_image and not path.is_dir():
             yield path
         elif _is_folder(path):
-            yield from _images(path, suffixes, (*above, target))
+            yield from _images(path, (*above, target))
 
 
 def _is_folder(path: Path) -> bool:
@@ -115,8 +110,3 @@ def _samples(root: Path, files: list[tuple[str, int]]) -> EncodedSamples:
     nowhere = np.full(len(files), -1)
     encoded = Encoded(root, pa.array(paths, pa.string()), nowhere, nowhere)
     return EncodedSamples(encoded, np.array(labels))
-
-
-def _digest(root: Path, paths: list[str]) -> str:
-    """SHA-256 of the lines `sha256sum` would print for all files in sorted order."""
-    return digest_of_lines((path, sha256(root / path)) for path in paths)

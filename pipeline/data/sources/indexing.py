@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import JsonValue
 
-from pipeline.artifacts import atomic_folder, atomic_path, sha256, write_json
+from pipeline.artifacts import atomic_folder, atomic_path, digest_of_lines, sha256, write_json
 from pipeline.data.crops import EvaluationCrop
 from pipeline.data.encoded import Encoded, Reader
 from pipeline.data.images import UnreadableImageError, load_image, resized
@@ -22,7 +22,7 @@ from pipeline.data.prepared import (
     check_channels,
     statistics_of_counts,
 )
-from pipeline.data.sources.base import EncodedSamples, Source, digest_of_lines, in_threads
+from pipeline.data.sources.base import EncodedSamples, Source, in_threads
 from pipeline.data.sources.splitting import choose
 from pipeline.errors import UserError, one_line
 from pipeline.params import Data, Streaming

@@ -13,7 +13,8 @@ def prepare(data: Data, streaming: Streaming | None, out: Path) -> Manifest:
 
     Raises:
         UserError: the source is not there or damaged, an image cannot be decoded, or `out` cannot
-            be written; what was there before stays untouched.
+            be written. What was there before stays, unless the new folder could not be renamed in
+            the end.
     """
     source = load_source(data)
     if streaming:

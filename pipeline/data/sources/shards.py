@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.artifacts import sha256
 from pipeline.data.encoded import Encoded, image_column, known_column, open_shard
 from pipeline.data.sources.base import EncodedSamples, Source, check_unicode, existing_folder
-from pipeline.errors import UserError
+from pipeline.errors import UserError, first_problem
 
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 
@@ -121,11 +121,9 @@ def _class_names(path: Path, schema: pa.Schema, label: str) -> tuple[str, ...]:
         features = _Metadata.model_validate_json(content).info.features
         names = _Feature.model_validate(features.get(label, {})).names or ()
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
         raise UserError(
             f"{path}: its metadata 'huggingface' is not what the package datasets writes "
-            f"({key}: {problem['msg']})"
+            f"({first_problem(error)})"
         ) from error
     for name, count in Counter(names).items():
         if count > 1:
