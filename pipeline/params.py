@@ -214,7 +214,7 @@ class Evaluation(Section):
 
     bootstrap_resamples: Annotated[int, Field(gt=0, le=10**7)]
     """Bootstrap draws for each interval of a report, which takes at least 20,000."""
-    confidence: Share
+    confidence: Annotated[float, Field(ge=0.5, le=0.9999)]
     feature_map_image: NonNegativeInt
     """Index of the test image whose feature maps are drawn."""
 
@@ -331,17 +331,17 @@ def load_params(path: Path) -> Params:
         raise UserError(f"{path}: is not UTF-8 text ({error})") from error
     except RecursionError as error:
         raise UserError(f"{path}: is nested too deeply") from error
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise UserError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: must be a mapping of sections, found {_shown(content)}")
+        raise UserError(f"{path}: must be a mapping of sections, found {shown(content)}")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{path}: {'; '.join(_problem(item) for item in error.errors())}") from None
 
 
-_MALFORMED = (
+MALFORMED = (
     YAMLError,
     ValueError,
     TypeError,
@@ -365,7 +365,7 @@ class _ComposerWithoutAliases(Composer):
         return super().compose_node(parent, index)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The repr of a value, or the beginning and end of a long one."""
     limited = reprlib.Repr()
     limited.maxstring = limited.maxother = 200
@@ -383,4 +383,4 @@ def _problem(item: Any) -> str:
         return f"{key} is missing"
     if item["type"] == "extra_forbidden":
         return f"{key} is unknown"
-    return f"{key} is {_shown(item['input'])}: {item['msg'].removeprefix('Value error, ')}"
+    return f"{key} is {shown(item['input'])}: {item['msg'].removeprefix('Value error, ')}"

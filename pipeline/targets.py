@@ -1,6 +1,5 @@
 """Kurtosis targets K_T, towards which the loss draws the weights of each layer."""
 
-import math
 import re
 from collections.abc import Collection, Sequence
 
@@ -22,16 +21,21 @@ WITHOUT_TEACHER = {
 }
 """Like WITH_TEACHER, targets for RESNET18_LAYERS. Source of both: METHOD [released]."""
 
+LONGEST, MOST, GREATEST = 4000, 4096, 10**6
+"""Most characters and targets of a list, and the greatest target."""
+
 
 def parse_targets(target: float | str) -> tuple[float, ...]:
     """Read kurtosis targets, in module order, from one number or "1.4 x14, 1.8 x4, 2.2".
 
     Raises:
         ValueError: there is no entry, or one is neither a number nor a number with a count, or is
-            not a possible kurtosis.
+            not a possible kurtosis; or the list or a target is too large.
     """
     if isinstance(target, int | float):
         return (_possible(target),)
+    if len(target) > LONGEST:
+        raise ValueError(f"has {len(target)} characters, at most {LONGEST} are allowed")
     targets: list[float] = []
     for entry in re.sub(r"\s*x\s*", "x", target.replace(",", " ")).split():
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)(?:x([0-9]{1,4}))?", entry)
@@ -41,6 +45,8 @@ def parse_targets(target: float | str) -> tuple[float, ...]:
                 f"(or as a whole: {', '.join(WITHOUT_TEACHER)})"
             )
         targets += [_possible(float(match[1]))] * int(match[2] or 1)
+        if len(targets) > MOST:
+            raise ValueError(f"has more than {MOST} targets")
     if not targets:
         raise ValueError("no target given")
     return tuple(targets)
@@ -49,8 +55,8 @@ def parse_targets(target: float | str) -> tuple[float, ...]:
 def _possible(target: float) -> float:
     if not target >= 1:
         raise ValueError("kurtosis is never below 1")
-    if target == math.inf:
-        raise ValueError("kurtosis is finite")
+    if target > GREATEST:
+        raise ValueError(f"targets are at most {GREATEST:,}")
     return float(target)
 
 

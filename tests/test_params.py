@@ -78,6 +78,10 @@ BAD = {
     "too large a batch": ({"student.batch_size": 2**20 + 1}, "student.batch_size is 1048577: "),
     "endless epochs": ({"student.epochs": 10**400}, "student.epochs is 100000000000000000...0000"),
     "too large a seed": ({"data.split_seed": 2**32}, "data.split_seed is 4294967296: Input should"),
+    "confidence of rounding": (
+        {"evaluation.confidence": 0.9999999999999999},
+        "evaluation.confidence is 0.9999999999999999: Input should be less than or equal to 0.9999",
+    ),
     "too many resamples": (
         {"evaluation.bootstrap_resamples": 10**8},
         "bootstrap_resamples is 1000",

@@ -49,10 +49,30 @@ def test_targets(target, expected):
 
 
 @pytest.mark.parametrize(
-    "target", ["", " , ", "-1.8", "1.8x", "1.8x99999", "x3", "1,8 y2", "nan", "٣"]
+    "target",
+    [
+        "",
+        " , ",
+        "-1.8",
+        "1.8x",
+        "1.8x99999",
+        "x3",
+        "1,8 y2",
+        "nan",
+        "٣",
+        10**7,
+        10**400,
+        "1.8x9999",
+    ],
 )
 def test_no_targets(target):
     with pytest.raises(ValueError, match="target"):
+        parse_targets(target)
+
+
+@pytest.mark.parametrize("target", ["1.4" + " " * 10**6 + "y", "1.8x9999 " * 10**5])
+def test_a_list_without_end_is_refused_at_once(target):
+    with pytest.raises(ValueError, match=r"characters, at most 4000 are allowed"):
         parse_targets(target)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts import sha256, write_bytes
-from pipeline.errors import one_line, run
+from pipeline.errors import UserError, one_line, run
 from tools.recipe import opened, own_stages, recipe_of
 from tools.use import use
 
@@ -44,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     use(arguments.table)
     for path in restore(arguments.table) if arguments.restore else carry(arguments.table):
-        print(path)
+        print(one_line(str(path)))
     if arguments.restore:
         pull(arguments.table)
     else:
@@ -129,13 +129,13 @@ def carry(table: str) -> list[Path]:
         and (key not in carried or _epoch(carried[key]) < _epoch(path))
     ]
     carried |= {path.parent.relative_to(area): path for path in copies}
-    for folder in {path.parent for path in area.glob("**/epoch-*")}:
+    for folder in {path.parent for path in area.glob("**/epoch-*") if _is_inside(path, area)}:
         key = folder.relative_to(area)
         if _has_ended(table, key):
             shutil.rmtree(folder)
         elif key in carried:
             for path in folder.glob("epoch-*"):
-                if path.stem != carried[key].stem:
+                if path.stem != carried[key].stem and not path.is_dir():
                     path.unlink()
     return copies
 
@@ -162,7 +162,11 @@ def restore(table: str) -> list[Path]:
 
 def _newest(area: Path) -> dict[Path, Path]:
     """The newest intact checkpoint below `area`, for each training and fingerprint."""
-    marks = [mark for mark in area.glob("**/epoch-*.sha256") if re.fullmatch(EPOCH, mark.stem)]
+    marks = [
+        mark
+        for mark in area.glob("**/epoch-*.sha256")
+        if re.fullmatch(EPOCH, mark.stem) and _is_inside(mark, area)
+    ]
     newest = {}
     for mark in sorted(marks, key=_epoch):
         path = mark.with_suffix(".safetensors")
@@ -171,6 +175,11 @@ def _newest(area: Path) -> dict[Path, Path]:
         else:
             _tell(f"{path}: is damaged; refused")
     return newest
+
+
+def _is_inside(path: Path, area: Path) -> bool:
+    """Whether no link on the way leads out of `area`."""
+    return path.parent.resolve().is_relative_to(area.resolve())
 
 
 def _epoch(path: Path) -> int:
@@ -185,7 +194,14 @@ def _is_intact(mark: Path) -> bool:
 
 
 def _copy(path: Path, folder: Path) -> Path:
-    """Copy a checkpoint and, after it, the checksum that makes it count."""
+    """Copy a checkpoint and, after it, the checksum that makes it count.
+
+    Raises:
+        UserError: the folder cannot be written, or lies elsewhere through a link.
+    """
+    top = Path(folder.parts[0], folder.parts[1])
+    if not folder.resolve().is_relative_to(top.resolve()):
+        raise UserError(f"{folder}: is or lies in a link that leads out of {top}")
     for each in (path, path.with_suffix(".sha256")):
         write_bytes(folder / each.name, each.read_bytes())
     return folder / path.name

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 
 from pipeline.data.sources.base import Samples, Source
 from pipeline.data.sources.registry import load_source
-from pipeline.errors import UserError, run
+from pipeline.errors import UserError, one_line, run
 from pipeline.names import BINARY_ROWS
 from pipeline.params import Data, load_params
 from tools.use import use
@@ -54,7 +54,8 @@ def main() -> None:
     template = "imagenette" if arguments.stream else "cifar10"
     side = CROP if arguments.stream else side_of(source.train)
     write_table(folder, template, data.model_dump() | {"image_size": side})
-    print(summary(folder, source))
+    for line in summary(folder, source):
+        print(one_line(line))
 
 
 def table_folder(name: str) -> Path:
@@ -163,8 +164,8 @@ def write_table(folder: Path, template: str, data: Mapping[str, Any]) -> None:
         raise
 
 
-def summary(folder: Path, source: Source) -> str:
-    """What was found, what there is to do, and what to do next."""
+def summary(folder: Path, source: Source) -> list[str]:
+    """Lines that tell what was found, what there is to do, and what to do next."""
     name, params = folder.name, load_params(folder / "params.yaml")
     side, streamed = params.data.image_size, params.streaming is not None
     counts = np.bincount(source.train.labels)
@@ -188,7 +189,7 @@ def summary(folder: Path, source: Source) -> str:
         f"run      make run TABLE={name}",
         f"report   reports/{name}/report.html",
     ]
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ writes  tables/TABLE/.dvcignore, and that of the table that TABLE varies
 import argparse
 from pathlib import Path
 
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 
 from pipeline.artifacts import reading, write_text
 from pipeline.errors import UserError, run
+from pipeline.params import MALFORMED, shown
 
 
 def main() -> None:
@@ -42,10 +43,10 @@ def use(table: str, root: Path = Path()) -> list[Path]:
     """
     written = []
     for name in reversed(_with_bases(table, root)):
-        shown = root / "tables" / name / ".dvcignore"
-        if not shown.is_file():
-            write_text(shown, "!dvc.yaml\n")
-            written.append(shown)
+        mark = root / "tables" / name / ".dvcignore"
+        if not mark.is_file():
+            write_text(mark, "!dvc.yaml\n")
+            written.append(mark)
     return written
 
 
@@ -56,13 +57,16 @@ def _with_bases(table: str, root: Path) -> list[str]:
     name, place = table, "table"
     while name != "digits":
         if name not in tables:
-            raise UserError(f"{place} is {name!r}: allowed are {', '.join(['digits', *tables])}")
+            raise UserError(
+                f"{place} is {shown(name)}: allowed are {', '.join(['digits', *tables])}"
+            )
         if name in found:
-            raise UserError(f"{place} is {name!r}: a table cannot vary itself")
+            raise UserError(f"{place} is {shown(name)}: a table cannot vary itself")
         found.append(name)
         cells = root / "tables" / name / "cells.yaml"
-        with reading(cells, "a mapping", YAMLError, AttributeError, ValueError, RecursionError):
-            name, place = YAML(typ="safe").load(cells).get("base", "digits"), f"{cells}: base"
+        with reading(cells, "a mapping", *MALFORMED, RecursionError):
+            content = YAML(typ="safe", pure=True).load(cells)
+            name, place = content.get("base", "digits"), f"{cells}: base"
     return found
 
 

@@ -77,6 +77,9 @@ def _statistics(
     if not math.isfinite(value):
         raise UserError(f"{name}.weight has no kurtosis: it is constant or not finite")
     teacher = reference.weight.detach().double()
+    variance = teacher.var().item()
+    if not variance > 0:
+        raise UserError(f"{name}.weight of the reference has no variance: it is constant")
     distance = quantile_distance(_sorted(weight), _sorted(teacher)).item()
     return LayerStatistics(
         name=name,
@@ -87,7 +90,7 @@ def _statistics(
         near_zero_share=near_zero_share(weight),
         binarization_error=binarization_error(weight),
         teacher_distance=distance,
-        teacher_distance_relative=distance / teacher.var().item(),
+        teacher_distance_relative=distance / variance,
         **asdict(modes(weight.flatten().numpy())),
     )
 

@@ -32,7 +32,7 @@ class ExportedNetwork:
             pixels: uint8 (N, channels, image_size, image_size), any N.
 
         Raises:
-            UserError: `pixels` has another shape or dtype.
+            UserError: `pixels` has another shape or dtype, or a logit is not finite.
         """
         size = self.manifest.image_size
         wanted = (self.manifest.channels, size, size)
@@ -48,6 +48,8 @@ class ExportedNetwork:
             part = slice(min(start, last), start + BATCH)
             batch = np.ascontiguousarray(pixels[part])
             logits[part] = self.compiled(len(batch))(batch)[0]
+        if not np.isfinite(logits).all():
+            raise UserError(f"{self.manifest.name}: its logits are not finite numbers")
         return logits
 
     def compiled(self, batch: int) -> Any:
@@ -110,9 +112,10 @@ def load_export(folder: Path, *, threads: int = 0) -> ExportedNetwork:
     except RuntimeError as error:
         raise UserError(f"{folder / MODEL}: could not be read by OpenVINO ({error})") from error
     try:
-        found = tuple(model.input(0).shape)[1:]
-        logits = model.output(0).partial_shape[1].get_length()
-    except (RuntimeError, IndexError) as error:
+        found = tuple(model.input().shape)[1:]
+        _, classes = model.output().partial_shape
+        logits = classes.get_length()
+    except (RuntimeError, ValueError) as error:
         raise UserError(
             f"{folder / MODEL}: has no images of one size as its input, or no logits as its output"
         ) from error

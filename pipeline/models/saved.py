@@ -132,6 +132,8 @@ def load_trained(
     state = read_tensors(path)
     if sha256(path) != getattr(description.weights, which):
         raise UserError(f"{path}: differs from its checksum in {DESCRIPTION}; train it again")
+    with torch.device("meta"):  # another network may need more memory than there is
+        check_state(build(description.architecture), state, str(path))
     model = build(description.architecture)
     load_state(model, state, str(path))
     return model.eval(), description
@@ -167,7 +169,8 @@ def check_state(model: nn.Module, state: State, source: str) -> None:
         tensor, dtype = state[name], expected[name].dtype
         if tensor.dtype != dtype and not (tensor.is_floating_point() and dtype.is_floating_point):
             raise UserError(f"{source}: {name} is of type {tensor.dtype}, must be {dtype}")
-        if not tensor.to(dtype).isfinite().all():
+        values = tensor.to(dtype)
+        if not values.isfinite().all():
             raise UserError(f"{source}: {name} holds numbers that are not finite")
-        if name.endswith("running_var") and (tensor < 0).any():
+        if name.endswith("running_var") and (values < 0).any():
             raise UserError(f"{source}: {name} holds negative numbers, a variance has none")

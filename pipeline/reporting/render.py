@@ -17,6 +17,8 @@ from pipeline.reporting.notebook import ROOT, execute, normalize, to_html
 from pipeline.reporting.results import load_results
 
 SOURCES = ROOT / "reports"
+SUFFIXES = {".csv", ".md", ".png", ".svg"}
+"""Suffixes of the files in the folders of PARTS."""
 PARTS = ("tables", "figures", "metrics.json", "report.ipynb", "report.html")
 
 
@@ -68,6 +70,9 @@ def render_study(results: Path, variants: Path, out: Path) -> None:
 def _replacing(out: Path) -> Iterator[Path]:
     """Yield an empty folder, and move what lies in it to `out` if the block succeeds."""
     try:
+        for path in sorted(each for part in PARTS for each in (out / part).glob("*")):
+            if path.is_dir() or path.suffix not in SUFFIXES:
+                raise UserError(f"{path}: no report puts that there; name another folder")
         out.parent.mkdir(parents=True, exist_ok=True)
         with _temporary_folder(out.parent, f".{out.name}.", ".part") as staged:
             yield staged

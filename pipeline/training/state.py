@@ -36,6 +36,10 @@ COLUMNS = {
     },
 }
 """Columns of each table of a training."""
+NAMES = {"layer", "hardware"}
+"""Columns that hold text."""
+LARGEST = 1e12
+"""The largest time, throughput or memory that a checkpoint may tell."""
 
 
 @dataclass
@@ -145,6 +149,7 @@ def _check_saved_state(state: dict[str, Any], source: str) -> None:
     except ValidationError as error:
         raise UserError(f"{source}: is no checkpoint ({first_problem(error)})") from None
     curves, timing = (saved.history.get(name, []) for name in ("curves", "timing"))
+    best = curves[saved.best_epoch - 1] if saved.best_epoch <= len(curves) else {}
     found = {
         "history": saved.history.keys() == COLUMNS.keys()
         and all(row.keys() == COLUMNS[name] for name in COLUMNS for row in saved.history[name]),
@@ -154,10 +159,16 @@ def _check_saved_state(state: dict[str, Any], source: str) -> None:
             for rows in (curves, timing)
         ),
         "best_epoch": saved.best_epoch <= saved.epochs_done,
-        "validation": all(
-            _is_finite(row.get(f"validation_{name}")) for row in curves for name in ("loss", "top1")
-        ),
+        "validation_loss": all(_is_finite(row.get("validation_loss")) for row in curves),
         "timing": all(_is_timing(row) for row in timing),
+        "tables": all(
+            value is None or isinstance(value, str) == (key in NAMES)
+            for rows in saved.history.values()
+            for row in rows
+            for key, value in row.items()
+        ),
+        "validation_top1": all(_is_share(row.get("validation_top1")) for row in curves)
+        and saved.validation_top1 == best.get("validation_top1"),
     }
     for key, fits in found.items():
         if not fits:
@@ -169,11 +180,15 @@ def _is_usable(slot: torch.Tensor) -> bool:
 
 
 def _is_timing(row: Row) -> bool:
-    """Whether the hardware has a name, and every other value is a finite number from 0 on."""
+    """Whether the hardware has a name, and every other value is a number from 0 to LARGEST."""
     numbers = [value for name, value in row.items() if name != "hardware"]
     return isinstance(row.get("hardware"), str) and all(
-        _is_finite(value) and value >= 0 for value in numbers
+        _is_finite(value) and 0 <= value <= LARGEST for value in numbers
     )
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, float | int) and 0 <= value <= 1
 
 
 def _is_finite(value: object) -> bool:

@@ -134,6 +134,14 @@ def test_distance_compares_sorted_weights():
     assert third.teacher_distance_relative == pytest.approx(4 / 8 / 6)
 
 
+@pytest.mark.parametrize("value", [0.25, math.nan])
+def test_a_reference_without_variance_is_named(value):
+    reference = network()
+    nn.init.constant_(reference["second"].weight, value)
+    with pytest.raises(UserError, match=r"^second\.weight of the reference has no variance"):
+        layer_statistics(network(), {}, reference)
+
+
 @pytest.mark.parametrize("value", [0.25, math.nan, math.inf])
 def test_constant_and_infinite_weights_are_named(value):
     model = network()

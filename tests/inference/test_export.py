@@ -158,6 +158,15 @@ def test_a_manifest_that_was_changed(exported, before, after, message) -> None:
         load_export(exported)
 
 
+def test_logits_that_are_no_finite_numbers(exported) -> None:
+    manifest, path = read_manifest(exported), exported / WEIGHTS
+    path.write_bytes(b"\xff" * path.stat().st_size)  # NaN in float32
+    files = manifest.files | {WEIGHTS: sha256(path)}
+    write_manifest(exported, manifest.model_copy(update={"files": files}))
+    with pytest.raises(UserError, match="its logits are not finite numbers"):
+        load_export(exported).logits(np.zeros((1, 1, 8, 8), np.uint8))
+
+
 def test_a_manifest_of_another_image_size(exported) -> None:
     manifest = read_manifest(exported)
     write_manifest(exported, manifest.model_copy(update={"image_size": 16}))

@@ -109,6 +109,22 @@ def test_weights_that_are_no_finite_numbers(saved, which, bias, expected):
     assert_refused(saved, expected, which)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_a_negative_variance_in_eight_bits(saved, dtype):
+    path = saved / "best.safetensors"
+    name = "bn1.running_var"
+    write_tensors(path, read_tensors(path) | {name: (-read_tensors(path)[name]).to(dtype)})
+    renew_checksums(saved)
+    assert_refused(saved, f"{name} holds negative numbers, a variance has none")
+
+
+def test_a_network_that_needs_more_memory_than_there_is(saved):
+    content = read_json(saved / "model.json")
+    content["architecture"] |= {"network": "vgg_small", "image_size": 8192, "classes": 65536}
+    write_json(saved / "model.json", content)
+    assert_refused(saved, "best.safetensors: holds another architecture: ")
+
+
 def test_a_negative_variance(saved):
     path = saved / "best.safetensors"
     name = "bn1.running_var"

@@ -261,6 +261,16 @@ def test_a_report_to_the_same_folder_removes_what_a_killed_one_left(
     assert not [path for path in temporary.iterdir() if path.name.startswith("report-")]
 
 
+@pytest.mark.parametrize("name", ["tables/study/dvc.yaml", "figures/notes.txt"])
+def test_what_no_report_made_is_not_replaced(own_results: Path, tmp_path: Path, name: str) -> None:
+    other = tmp_path / name
+    other.parent.mkdir(parents=True)
+    other.touch()
+    with pytest.raises(UserError, match="no report puts that there; name another folder"):
+        render(PARAMS, own_results, PUBLISHED, tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [other] or other.exists()
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(own_results: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="could not be written: "):

@@ -307,3 +307,27 @@ def test_a_training_of_a_variant_is_carried(machines):
     Path("models", run).mkdir(parents=True)
     carry.carry("study-variants")
     assert not list(Path("checkpoints").rglob("epoch-*"))
+
+
+def test_nothing_outside_of_the_carried_folder_is_touched(machines):
+    machines("first")
+    outside = Path("outside/key")
+    train(1, 2)
+    shutil.copytree(Path(".scratch", RUN, "key"), outside)
+    link = Path("checkpoints", RUN)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(Path("../../outside"))
+    with pytest.raises(UserError, match="is or lies in a link that leads out of checkpoints/long"):
+        carry.carry("long")
+    Path("models", RUN).mkdir(parents=True)
+    assert carry.carry("long") == []
+    assert len(list(outside.iterdir())) == 4
+
+
+def test_a_folder_called_as_a_checkpoint_is_left_alone(machines):
+    machines("first")
+    train(2)
+    carry.carry("long")
+    Path("checkpoints", RUN, "key/epoch-0001").mkdir()
+    train(3)
+    assert [path.name for path in carry.carry("long")] == ["epoch-0003.safetensors"]

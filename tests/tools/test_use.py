@@ -39,6 +39,7 @@ def test_an_unknown_table_is_named(tables, name):
     ("base", "expected"),
     [
         ("nothing", "base is 'nothing': allowed are digits, cifar10, more, study"),
+        ("0x" + "f" * 5000, "base is a number of thousands of digits: allowed are digits"),
         ("[study]", r"base is \['study'\]: allowed are digits, cifar10, more, study"),
         ("study", "base is 'study': a table cannot vary itself"),
         ("more", "base is 'more': a table cannot vary itself"),
@@ -58,7 +59,9 @@ def test_a_folder_in_the_place_of_the_file_is_named(tables):
         use("study", tables)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "a: [", "- b", "a: 2026-13-45", "[" * 9999])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "a: [", "- b", "a: 2026-13-45", "[" * 9999, '!!int ""', "base: !!bool x"]
+)
 def test_cells_that_are_no_mapping_are_named(tables, content):
     path = tables / "tables/cifar10/cells.yaml"
     path.write_text(content)

@@ -247,6 +247,7 @@ FORGED = {
     "another epoch": ({}, {"epochs_done": 2}, "epochs_done does not fit the rest"),
     "no such best epoch": ({}, {"best_epoch": 2}, "best_epoch does not fit the rest"),
     "no history": ({}, {"history": {}}, "history does not fit the rest"),
+    "another top-1": ({}, {"validation_top1": 0.123}, "validation_top1 does not fit the rest"),
 }
 
 
@@ -279,6 +280,7 @@ TIMINGS = {
     "nan": {"peak_memory_mib": float("nan")},
     "missing": {"warm_up_seconds": None},
     "hardware as number": {"hardware": 1},
+    "huge": {"seconds": 1e308},
 }
 
 
@@ -288,6 +290,23 @@ def test_a_forged_timing(interrupted, changes):
     tensors, state = read_checkpoint(checkpoint.read_bytes(), "a checkpoint")
     state["history"]["timing"][0] |= changes
     with pytest.raises(UserError, match="timing does not fit the rest"):
+        unpack(tensors, state, nn.Module(), torch.optim.SGD([torch.zeros(1)]), "a checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"learning_rate": "=1+1"}, "tables"),
+        ({"validation_top1": 7.0}, "validation_top1"),
+        ({"validation_top1": None}, "validation_top1"),
+        ({"validation_loss": None}, "validation_loss"),
+    ],
+)
+def test_forged_curves(interrupted, changes, key):
+    _, checkpoint = interrupted
+    tensors, state = read_checkpoint(checkpoint.read_bytes(), "a checkpoint")
+    state["history"]["curves"][0] |= changes
+    with pytest.raises(UserError, match=f"{key} does not fit the rest"):
         unpack(tensors, state, nn.Module(), torch.optim.SGD([torch.zeros(1)]), "a checkpoint")
 
 
