@@ -95,7 +95,7 @@ BAD = {
         "augmentation.crop_padding is ",
     ),
     "a long text": ({"data.source": "x" * 10**6}, "xxx...xxx"),
-    "an endless target": ({"kurtosis.target": "9" * 400}, "kurtosis is finite"),
+    "an endless target": ({"kurtosis.target": "9" * 400}, "targets are at most 1,000,000"),
     "no share": ({"data.validation": 1.0}, "data.validation is 1.0: Input should be less than 1"),
     "no choice": (
         {"network.block": "resnext"},
