@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.artifacts import read_json
 from pipeline.errors import UserError
 from pipeline.reporting.results import Results
-from pipeline.reporting.statistics import number
+from pipeline.reporting.statistics import counted, number
 from pipeline.reporting.tables import Table
 
 FORMS = {
@@ -158,7 +158,7 @@ def measured_on(measurements: Sequence[Measurement]) -> str:
     """Machine, versions and date of the measurements, in words."""
     return " ".join(
         f"{each.hardware.cpu} ({each.hardware.cpu_capability}), "
-        f"{each.hardware.threads} thread{'s'[: each.hardware.threads > 1]}, OpenVINO "
+        f"{counted(each.hardware.threads, 'thread')}, OpenVINO "
         f"{each.hardware.openvino.partition('-')[0]}, torch {each.hardware.packages['torch']}, "
         f"{each.date}."
         for each in measurements
