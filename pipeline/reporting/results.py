@@ -15,18 +15,18 @@ from safetensors.numpy import load as load_tensors
 from pipeline.artifacts import read_json, reading
 from pipeline.errors import UserError
 from pipeline.evaluation.outcomes import read_outcomes
-from pipeline.names import LOSSES, NETWORKS
+from pipeline.names import FILE_NAME, LOSSES, NETWORKS
+from pipeline.params import UnitShare
 from pipeline.reporting.listing import evaluated
 from pipeline.reporting.rows import ROWS, Row, row_named
 from pipeline.reporting.statistics import ROUNDING
 
-UnitShare = Annotated[float, Field(ge=0, le=1)]
 LARGEST = 10**18
 """The largest count allowed; a larger one may not fit a float."""
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[int, Field(gt=0, le=LARGEST)]
 Network = Annotated[str, Field(pattern=r"^\w+$")]
-FileName = Annotated[str, Field(pattern=r"^[\w-]+$")]
+FileName = Annotated[str, Field(pattern=f"^{FILE_NAME}$")]
 """Part of a path, so it must not lead out of its folder."""
 
 
