@@ -17,7 +17,7 @@ from pipeline.reporting.rows import BINARY, COMPLETE, REAL, TUNED
 from pipeline.reporting.sources import FileNote
 from pipeline.reporting.statistics import CONFIDENCE, Summary, counted, summarize
 from pipeline.reporting.variants import Level, Question, Study
-from pipeline.reporting.verdicts import LEVEL_POINTS, SEEDS_NEEDED
+from pipeline.reporting.verdicts import EQUIVALENCE_MARGIN, SEEDS_NEEDED
 
 Statistic = Literal["valley_depth", "two_modes", "kurtosis"]
 POSSIBLE: dict[Statistic, tuple[float, float]] = {
@@ -195,10 +195,11 @@ def _depends(question: Question, of_row: Sequence[Point]) -> str:
             f"changes by {listed}; the {level} are those {terms}."
         )
     reach = f"from {_points(low)} to {_points(high)} points"
-    if seeds >= SEEDS_NEEDED and max(-low, high) < LEVEL_POINTS / 100:
+    if seeds >= SEEDS_NEEDED and max(-low, high) < EQUIVALENCE_MARGIN / 100:
         return (
-            f"{_capital(subject)} does not depend on {question.parameter} by {LEVEL_POINTS} points "
-            f"or more: the {level} of the differences to {default} reach {reach} ({terms})."
+            f"{_capital(subject)} does not depend on {question.parameter} by "
+            f"{EQUIVALENCE_MARGIN} points or more: the {level} of the differences to {default} "
+            f"reach {reach} ({terms})."
         )
     return (
         f"Whether {subject} depends on {question.parameter} is undecided: no difference to "

@@ -138,7 +138,7 @@ class Schedule(BaseModel):
     epochs: Size
 
 
-class Judged(BaseModel):
+class EvaluationParams(BaseModel):
     """The section `evaluation` of the params."""
 
     bootstrap_resamples: Annotated[int, Field(gt=0, le=10**7)]
@@ -391,7 +391,7 @@ def _read_provenance(path: Path) -> Provenance:
 
 
 def _check_details(path: Path, details: Details) -> None:
-    _as(Judged, details.params.get("evaluation"), path, "params.evaluation")
+    _as(EvaluationParams, details.params.get("evaluation"), path, "params.evaluation")
     binarization = details.architecture.get("binarization")
     if binarization is not None:
         _as(Bits, binarization, path, "architecture.binarization")

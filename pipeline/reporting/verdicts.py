@@ -18,7 +18,8 @@ Outcome = Literal["holds", "does not hold", "undecided"]
 
 MOST_LAYERS, HALF_OF_LAYERS = 0.9, 0.5
 DISTANCE_RATIO = 0.5
-LEVEL_POINTS = 0.5
+EQUIVALENCE_MARGIN = 0.5
+"""Points of top-1 within which two rows count as equal."""
 SEEDS_NEEDED = 3
 """Seeds needed for an interval that draws seeds: with fewer it covers the truth too rarely, see
 `hierarchical_difference`."""
@@ -91,7 +92,7 @@ ACCURATE = Claim(
     source="abstract",
     measured="Test top-1 of complete minus binary alone, paired by seed and test image.",
     rule="Holds if the interval after Holm's correction is above 0, does not hold if it is below 0 "
-    f"or within ±{LEVEL_POINTS} points; {SEEDS_NEEDED} seeds or more.",
+    f"or within ±{EQUIVALENCE_MARGIN} points; {SEEDS_NEEDED} seeds or more.",
     threshold=0.0,
 )
 STATE_OF_THE_ART = Claim(
@@ -254,10 +255,11 @@ def judge_accuracy(measured_on: str, compared: Compared | None) -> Verdict:
         outcome, reason = "holds", "the interval is above 0"
     elif high < 0:
         outcome, reason = "does not hold", "the interval is below 0"
-    elif max(-low, high) < LEVEL_POINTS:
-        outcome, reason = "does not hold", f"the interval is within ±{LEVEL_POINTS} points of 0"
+    elif max(-low, high) < EQUIVALENCE_MARGIN:
+        outcome = "does not hold"
+        reason = f"the interval is within ±{EQUIVALENCE_MARGIN} points of 0"
     else:
-        reason = f"the interval includes 0 and reaches beyond ±{LEVEL_POINTS} points"
+        reason = f"the interval includes 0 and reaches beyond ±{EQUIVALENCE_MARGIN} points"
     return Verdict(ACCURATE, measured_on, result, outcome, reason)
 
 
