@@ -2,7 +2,7 @@
 
 The twins run in the same engine and in torch. Weights are random, as no figure depends on them. All
 contenders of a network take turns in one process, with batches of 1 and of 32 images, and each of
-them normalises its pixels.
+them normalizes its pixels.
 
 writes  OUT: milliseconds of a batch and images/s with their spread over the rounds, how many times
         faster the binary network is in the same round, and bytes of the exported files, with

@@ -54,7 +54,7 @@ def pil_loader(
     workers: int,
     pin: bool = False,
 ) -> DataLoader:
-    """A loader that crops, flips and normalises each image by itself, in `workers` processes."""
+    """A loader that crops, flips and normalizes each image by itself, in `workers` processes."""
     transform = transforms.Compose(
         [
             transforms.RandomCrop(split.images.shape[2], padding),

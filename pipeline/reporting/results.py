@@ -102,7 +102,7 @@ class LayerMaps(BaseModel):
 
 
 class Histogram(BaseModel):
-    """Standardised weights of each layer, counted in the bins between `edges`."""
+    """Standardized weights of each layer, counted in the bins between `edges`."""
 
     edges: list[float]
     counts: dict[str, list[Count]]

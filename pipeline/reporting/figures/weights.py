@@ -55,7 +55,7 @@ def histogram_cells(results: Results, network: str) -> list[Cell]:
 
 
 def weight_histograms(results: Results, network: str) -> Figure:
-    """Standardised weights of each layer, beside a uniform and a two-point distribution."""
+    """Standardized weights of each layer, beside a uniform and a two-point distribution."""
     cells = histogram_cells(results, network)
     layers = cells[0].details.layers
     figure, grid = panels(len(layers), columns=4, height=1.55, shared=True)
