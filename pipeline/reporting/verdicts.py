@@ -11,6 +11,8 @@ from math import exp, log
 from statistics import fmean
 from typing import Literal
 
+import numpy as np
+
 from pipeline.reporting.comparisons import Compared, Estimate
 from pipeline.reporting.statistics import CONFIDENCE, Summary, counted, reach, summarize
 
@@ -184,7 +186,8 @@ def judge_mimicking(
     bounds = _bounds(summary)
     if bounds is None:
         return _without_interval(MIMICKED, measured_on, result, summary)
-    low, high = exp(bounds[0]), exp(bounds[1])
+    with np.errstate(over="ignore"):  # the interval of two seeds may reach beyond any float
+        low, high = map(float, np.exp(bounds))
     result += f" ({_interval(low, high, '.2g')}; {counted(summary.count, 'seed')})"
     outcome: Outcome = "undecided"
     if ratio < DISTANCE_RATIO and high < 1:

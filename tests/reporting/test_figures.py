@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -240,6 +241,15 @@ def test_a_feature_map_panel_says_what_was_not_run(few: Results) -> None:
     titles = _titles(feature_maps.feature_maps(few, "resnet20"))
     assert titles[1] == "Full precision, fine-tuned + kurtosis: not run"
     assert titles[3] == "Binary + kurtosis: not run"
+
+
+def test_the_image_beside_the_feature_maps_may_be_a_pixel_high(few: Results) -> None:
+    cells = [
+        replace(cell, feature_maps=cell.feature_maps | {"image": np.zeros((3, 1, 1), np.uint8)})
+        for cell in few.cells
+    ]
+    figure = feature_maps.feature_maps(Results("flat", tuple(cells)), "resnet20")
+    assert figure.axes[-1].images[0].get_array().shape == (1, 1, 3)
 
 
 def test_no_panel_of_the_feature_maps_was_run(tmp_path: Path) -> None:
