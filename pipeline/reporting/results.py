@@ -353,7 +353,7 @@ def _check_same_layers(folder: Path, cells: Sequence[Cell]) -> None:
 
 def _load_cell(path: Path) -> Cell:
     folder, name = path.parent, path.stem
-    metrics = _validate(Metrics, path)
+    metrics = read_as(Metrics, path)
     try:
         row_named(metrics.row)
     except UserError as error:
@@ -362,7 +362,7 @@ def _load_cell(path: Path) -> Cell:
     if name != expected:
         raise UserError(f"{path}: holds the results of {expected}")
     details_path = folder / "details" / path.name
-    details = _validate(Details, details_path)
+    details = read_as(Details, details_path)
     _check_details(details_path, details)
     outcomes_path = folder / "outcomes" / f"{name}.safetensors"
     outcomes = read_outcomes(outcomes_path)
@@ -413,7 +413,12 @@ def _load_cell(path: Path) -> Cell:
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _validate(model: type[Model], path: Path) -> Model:
+def read_as(model: type[Model], path: Path) -> Model:
+    """Read a JSON file as `model`.
+
+    Raises:
+        UserError: the file is missing, is not JSON or does not fit; its first problem is named.
+    """
     return _as(model, read_json(path), path)
 
 
@@ -432,7 +437,7 @@ def _as(model: type[Model], content: Any, path: Path, place: str = "") -> Model:
 
 
 def _read_provenance(path: Path) -> Provenance:
-    provenance = _validate(Provenance, path)
+    provenance = read_as(Provenance, path)
     _as(Machine, provenance.training, path, "training")
     if "seconds" in provenance.training:
         _as(Timing, provenance.training, path, "training")

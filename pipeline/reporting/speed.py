@@ -1,16 +1,13 @@
 """Measured size and speed of exported networks, beside what the cost table counts."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 
-from pipeline.artifacts import read_json
-from pipeline.errors import UserError
-from pipeline.reporting.results import Results
+from pipeline.reporting.results import Results, read_as
 from pipeline.reporting.statistics import counted, number
 from pipeline.reporting.tables import Table
 
@@ -27,13 +24,7 @@ NOT_MEASURED = (
 )
 
 
-class Section(BaseModel):
-    """A part of the file; what the report does not show is ignored."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-
-
-class Spread(Section):
+class Spread(BaseModel):
     """Median, least and greatest over the rounds."""
 
     median: float
@@ -41,20 +32,20 @@ class Spread(Section):
     max: float
 
 
-class Times(Section):
+class Times(BaseModel):
     """Time of a batch and what follows from it."""
 
     milliseconds: Spread
     images_per_second: Spread
 
 
-class Batch(Section):
+class Batch(BaseModel):
     """All networks at one batch size."""
 
     times: dict[str, Times]
 
 
-class Sizes(Section):
+class Sizes(BaseModel):
     """Bytes of the two files of an export, weights and graph, and bits counted for the weights."""
 
     weights_bytes: int
@@ -62,7 +53,7 @@ class Sizes(Section):
     counted_bits: int
 
 
-class Measured(Section):
+class Measured(BaseModel):
     """A network and its full-precision twin, for images of one shape."""
 
     network: str
@@ -72,7 +63,7 @@ class Measured(Section):
     batches: dict[str, Batch]
 
 
-class Hardware(Section):
+class Hardware(BaseModel):
     """Machine and versions of a measurement."""
 
     cpu: str
@@ -82,8 +73,11 @@ class Hardware(Section):
     packages: dict[str, str | None]
 
 
-class Measurement(Section):
-    """inference.json, which `python -m benchmarks.inference` writes: one run on one machine."""
+class Measurement(BaseModel):
+    """inference.json, which `python -m benchmarks.inference` writes: one run on one machine.
+
+    What the report does not show is ignored.
+    """
 
     hardware: Hardware
     date: str
@@ -96,15 +90,7 @@ def read_measurements(folder: Path) -> list[Measurement]:
     Raises:
         UserError: a file is not what the benchmark writes.
     """
-    found = []
-    for path in sorted(folder.glob("*/inference.json")):
-        try:
-            found.append(Measurement.model_validate_json(json.dumps(read_json(path))))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise UserError(f"{path}: {key}: {first['msg']}") from None
-    return found
+    return [read_as(Measurement, path) for path in sorted(folder.glob("*/inference.json"))]
 
 
 def measured_cost(

@@ -87,5 +87,5 @@ def test_other_networks_and_images_are_left_out(
 def test_a_damaged_file_is_named(benchmarks: Path) -> None:
     path = benchmarks / "a-machine/inference.json"
     write_json(path, measurement(image_size="large"))
-    with pytest.raises(UserError, match=rf"^{path}: networks.0.image_size: Input should be a val"):
+    with pytest.raises(UserError, match=rf"^{path}: networks.0.image_size is 'large': Input"):
         read_measurements(benchmarks)
