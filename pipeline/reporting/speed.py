@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
 from pipeline.reporting.results import Results, read_as
 from pipeline.reporting.statistics import counted, number
@@ -44,6 +44,14 @@ class Batch(BaseModel):
 
     times: dict[str, Times]
 
+    @field_validator("times")
+    @classmethod
+    def _has_every_form(cls, times: dict[str, Times]) -> dict[str, Times]:
+        missing = [form for form in FORMS if form not in times]
+        if missing:
+            raise ValueError(f"{missing[0]} is missing")
+        return times
+
 
 class Sizes(BaseModel):
     """Bytes of the two files of an export, weights and graph, and bits counted for the weights."""
@@ -63,6 +71,12 @@ class Measured(BaseModel):
     batches: dict[str, Batch]
 
 
+class Packages(BaseModel):
+    """Versions of packages."""
+
+    torch: str
+
+
 class Hardware(BaseModel):
     """Machine and versions of a measurement."""
 
@@ -70,7 +84,7 @@ class Hardware(BaseModel):
     cpu_capability: str
     threads: int
     openvino: str
-    packages: dict[str, str | None]
+    packages: Packages
 
 
 class Measurement(BaseModel):
@@ -145,7 +159,7 @@ def measured_on(measurements: Sequence[Measurement]) -> str:
     return " ".join(
         f"{each.hardware.cpu} ({each.hardware.cpu_capability}), "
         f"{counted(each.hardware.threads, 'thread')}, OpenVINO "
-        f"{each.hardware.openvino.partition('-')[0]}, torch {each.hardware.packages['torch']}, "
+        f"{each.hardware.openvino.partition('-')[0]}, torch {each.hardware.packages.torch}, "
         f"{each.date}."
         for each in measurements
     )
