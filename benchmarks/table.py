@@ -18,8 +18,6 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "speed.md"
 START, END = "<!-- tables -->", "<!-- end -->"
 
-Spreads = dict[str, dict[str, float]]
-
 
 def main() -> None:
     """Entry point."""
