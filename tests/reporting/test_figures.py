@@ -16,7 +16,7 @@ from pipeline.reporting.figures import accuracy, feature_maps, style, weights
 from pipeline.reporting.results import Histogram, Results, load_results
 from pipeline.reporting.rows import ROWS
 from pipeline.reporting.sources import PublishedFigure, read_lines
-from tests.reporting.synthetic import write_results
+from tests.reporting.synthetic import edit_json, write_results
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published.csv"
 COLOURS = [row.colour for row in ROWS]
@@ -172,6 +172,15 @@ def test_small_layers_have_fewer_bins_and_no_outer_ones() -> None:
     density, inner = weights.density_of(histogram, "a", 100_000)
     assert (inner[0], inner[-1]) == pytest.approx((-2.9, 2.9))
     assert density[:3] * 0.1 * sum(counts) == pytest.approx([1, 2, 3])
+
+
+def test_a_teacher_of_another_network_may_have_other_layers(tmp_path: Path) -> None:
+    folder = tmp_path / "imagenet"
+    write_results(folder, networks=["student"], rows=["binary"], seeds=[1], layers=2, epochs=2)
+    write_results(folder, networks=["teacher"], rows=["fine-tuned"], seeds=[1], layers=3, epochs=2)
+    edit_json(folder / "details/student-binary-1.json", teacher="teacher-fine-tuned-1")
+    figure = weights.weight_histograms(load_results(folder), "student")
+    assert len(_panels(figure)) == 2
 
 
 def test_the_student_is_the_most_complete_row(few: Results) -> None:
