@@ -2,7 +2,7 @@
 
 The twins run in the same engine and in torch. Weights are random, as no figure depends on them. All
 contenders of a network take turns in one process, with batches of 1 and of 32 images, and each of
-them normalises its pixels.
+them normalizes its pixels.
 
 writes  OUT: milliseconds of a batch and images/s with their spread over the rounds, how many times
         faster the binary network is in the same round, and bytes of the exported files, with
@@ -22,7 +22,7 @@ import openvino as ov
 import torch
 from torch import nn
 
-from benchmarks.paired import Contender, Samples, interleave, ratio
+from benchmarks.paired import Contender, Samples, Spread, interleave, ratio, spread
 from pipeline.artifacts import write_json
 from pipeline.device import configure
 from pipeline.errors import UserError, run
@@ -203,19 +203,12 @@ def _contender(once: Callable[[], object]) -> Contender:
     return Contender(lambda: [once() for _ in range(calls)], calls)
 
 
-def _times(samples: Samples, batch: int) -> dict[str, dict[str, float]]:
-    seconds = np.array([sample.seconds for sample in samples])
+def _times(samples: Samples, batch: int) -> dict[str, Spread]:
     return {
-        "milliseconds": _spread(1e3 * seconds),
-        "cpu_milliseconds": _spread(1e3 * np.array([sample.cpu_seconds for sample in samples])),
-        "images_per_second": _spread(batch / seconds),
+        "milliseconds": spread([1e3 * sample.seconds for sample in samples]),
+        "cpu_milliseconds": spread([1e3 * sample.cpu_seconds for sample in samples]),
+        "images_per_second": spread([batch / sample.seconds for sample in samples]),
     }
-
-
-def _spread(values: np.ndarray) -> dict[str, float]:
-    """Median, smallest and largest value, to four significant digits."""
-    chosen = {"median": np.median(values), "min": values.min(), "max": values.max()}
-    return {name: float(f"{value:.4g}") for name, value in chosen.items()}
 
 
 if __name__ == "__main__":

@@ -59,17 +59,23 @@ def ratio(numerator: Samples, denominator: Samples) -> dict[str, Spread]:
     """Spread over the rounds of the quotient of two contenders' times, on both clocks."""
     pairs = list(zip(numerator, denominator, strict=True))
     return {
-        "wall": _spread([one.seconds / other.seconds for one, other in pairs]),
-        "cpu": _spread([one.cpu_seconds / other.cpu_seconds for one, other in pairs]),
+        "wall": spread([one.seconds / other.seconds for one, other in pairs]),
+        "cpu": spread([one.cpu_seconds / other.cpu_seconds for one, other in pairs]),
     }
 
 
 def rate(samples: Samples) -> dict[str, Spread | float]:
     """Units per second of wall-clock time, and the median CPU milliseconds of a unit."""
     return {
-        "per_second": _spread([1 / sample.seconds for sample in samples]),
-        "cpu_milliseconds": _spread([1e3 * sample.cpu_seconds for sample in samples])["median"],
+        "per_second": spread([1 / sample.seconds for sample in samples]),
+        "cpu_milliseconds": spread([1e3 * sample.cpu_seconds for sample in samples])["median"],
     }
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median, smallest and largest value, to four significant digits."""
+    chosen = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: float(f"{value:.4g}") for name, value in chosen.items()}
 
 
 def _measure(contender: Contender, device: torch.device) -> Sample:
@@ -79,12 +85,6 @@ def _measure(contender: Contender, device: torch.device) -> Sample:
     _synchronize(device)
     seconds, cpu_seconds = time.perf_counter() - start, _cpu_seconds() - cpu
     return Sample(seconds / contender.units, cpu_seconds / contender.units)
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    """Median, smallest and largest value, to four significant digits."""
-    chosen = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-    return {name: float(f"{value:.4g}") for name, value in chosen.items()}
 
 
 def _cpu_seconds() -> float:

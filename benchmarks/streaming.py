@@ -1,7 +1,7 @@
 """How fast streamed images are decoded and cropped, and what memory an epoch takes.
 
 For each number of workers, one epoch of training batches is timed: decoding, random resized crop,
-flip, and normalisation on the device, without a network. Measured are the seconds until the first
+flip, and normalization on the device, without a network. Measured are the seconds until the first
 batch, the images per second from then on, the images per second of CPU time of all processes (what
 one core does), and the memory of all processes along the epoch, as Linux reports it.
 

@@ -12,12 +12,11 @@ from typing import Any
 from pipeline.artifacts import read_json, write_text
 from pipeline.errors import run
 from pipeline.provenance import ROOT
+from pipeline.reporting.statistics import counted
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "speed.md"
 START, END = "<!-- tables -->", "<!-- end -->"
-
-Spreads = dict[str, dict[str, float]]
 
 
 def main() -> None:
@@ -52,7 +51,7 @@ def _machine(parts: dict[str, dict[str, Any]]) -> str:
     threads = hardware["threads"]
     versions = hardware["packages"]
     return (
-        f"## {name}, {threads} thread{'s'[: threads > 1]}\n\n"
+        f"## {name}, {counted(threads, 'thread')}\n\n"
         f"torch {versions['torch']}, torchvision {versions['torchvision']}, numpy "
         f"{versions['numpy']}, Python {hardware['python']}; {hardware['precision']}, "
         f"torch.compile {'on' if hardware['compiled'] else 'off'}, channels_last "

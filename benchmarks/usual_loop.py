@@ -54,7 +54,7 @@ def pil_loader(
     workers: int,
     pin: bool = False,
 ) -> DataLoader:
-    """A loader that crops, flips and normalises each image by itself, in `workers` processes."""
+    """A loader that crops, flips and normalizes each image by itself, in `workers` processes."""
     transform = transforms.Compose(
         [
             transforms.RandomCrop(split.images.shape[2], padding),
@@ -95,7 +95,7 @@ class KurtosisWeight:
         self.loss = (value - self.target) ** 2
 
 
-class DistributionLoss(nn.Module):
+class WeightDivergence(nn.Module):
     """WDM of one pair of layers: KLDivLoss on the raw weights."""
 
     def __init__(self) -> None:
@@ -148,9 +148,8 @@ class UsualLoop:
         if self.teacher is not None:
             with torch.no_grad():
                 teacher_output = self.teacher(images)
-            loss = loss + self.params.distillation.weight * distribution_loss(
-                output, teacher_output
-            )
+            distilled = distillation_loss(output, teacher_output)
+            loss = loss + self.params.distillation.weight * distilled
             loss = loss + self.weight_terms()
         self.loss_sum += loss.item()
         self.correct += (output.argmax(1) == labels).float().sum().item()
@@ -173,7 +172,7 @@ class UsualLoop:
             kurtosis = kurtosis + layer.loss
         kurtosis = kurtosis / len(layers)
 
-        criterion = DistributionLoss()
+        criterion = WeightDivergence()
         mimicking: Tensor = torch.zeros((), device=self.device)
         for name, module in self.student.named_modules():
             if not isinstance(module, nn.Conv2d) or name == "conv1" or "downsample" in name:
@@ -184,7 +183,7 @@ class UsualLoop:
         return self.params.kurtosis.weight * kurtosis + self.params.mimicking.weight * mimicking
 
 
-def distribution_loss(output: Tensor, teacher_output: Tensor) -> Tensor:
+def distillation_loss(output: Tensor, teacher_output: Tensor) -> Tensor:
     """Soft cross-entropy of the logits, mean over the batch."""
     shares = F.softmax(teacher_output, dim=1)
     return -(shares * F.log_softmax(output, dim=1)).sum(dim=1).mean()

@@ -155,7 +155,7 @@ for network in page.networks(run.networks):
         "upright lines: two points, each of the same variance. Layers with fewer weights have "
         "fewer bins. Weights beyond 2.9 standard deviations (2.7 in layers of fewer than 10,000 "
         "weights) are counted but not drawn.",
-        alt="Histograms of standardised weights, one panel per layer",
+        alt="Histograms of standardized weights, one panel per layer",
         data=[page.numbers(f"histograms-{network}", weights.histogram_numbers(run, network))],
     )
 

@@ -68,7 +68,7 @@ if "target" in asked:
     question = asked["target"]
     page.figure(
         "target",
-        figures.doses(study, question),
+        figures.target_effects(study, question),
         "Modes of the weights, and top-1, at each target. Lines join the values of the parameter.",
         alt="Four panels over the kurtosis target: valley depth, layers with two modes, top-1 of "
         "teacher and of student, each with intervals",

@@ -1,9 +1,10 @@
 """Draw the report of one data set.
 
-reads   RESULTS (of every evaluated cell: metrics, details, outcomes, curves, kurtosis, feature maps
-        and provenance), PUBLISHED, reports/report.py (the notebook), fidelity.csv and
-        notes.csv beside it, benchmarks/results/*/inference.json, and the params, to name results
-        that were made with other ones
+reads   RESULTS (cells.txt, the list of the table's cells, and of every evaluated cell: metrics,
+        details, outcomes, curves, kurtosis, feature maps and provenance), PUBLISHED,
+        reports/report.py (the notebook), fidelity.csv and notes.csv beside it,
+        benchmarks/results/*/inference.json, and the params, to name results that were made with
+        other ones
 writes  OUT/report.html, report.ipynb, metrics.json, tables/*.csv and *.md, figures/*.{png,svg}
 """
 

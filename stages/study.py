@@ -1,7 +1,8 @@
 """Draw the report of the variants of a table.
 
-reads   RESULTS of the table and VARIANTS, which has a folder of results for each variant, and
-        reports/study.py (the notebook) with notes.csv beside it
+reads   RESULTS of the table and VARIANTS, which has a folder of results for each variant, both
+        with cells.txt, the list of their cells; and reports/study.py (the notebook) with
+        notes.csv beside it
 writes  OUT/report.html, report.ipynb, tables/*.csv and *.md, figures/*.{png,svg}
 """
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.reporting.effects import ROLES, Interval, seed_interval
 from pipeline.reporting.results import Cell
-from pipeline.reporting.statistics import CONFIDENCE
+from pipeline.reporting.statistics import CONFIDENCE, counted
 from pipeline.reporting.variants import Level, Question, Study
 from pipeline.reporting.verdicts import SEEDS_NEEDED
 
@@ -93,7 +93,7 @@ def _told(candidate: Candidate) -> str:
     if candidate.difference is None:
         return "unknown, as no seed has both"
     mean, low, high = (f"{100 * each:+z.2f}" for each in candidate.difference)
-    seeds = f"{candidate.pairs} seed" + ("" if candidate.pairs == 1 else "s")
+    seeds = counted(candidate.pairs, "seed")
     if low == high:
         return f"{mean} points ({seeds}, no interval)"
     return f"{mean} points ({100 * CONFIDENCE:.0f} % interval {low} to {high}, {seeds})"

@@ -88,7 +88,7 @@ def _judged(
         judge_modes(on, _modes(results, network)),
         _mimicking(results, network, on),
         judge_maps(on, *_blank_shares(results, network)),
-        judge_accuracy(on, _everything(results, network)),
+        judge_accuracy(on, _complete_against_binary(results, network)),
         judge_state_of_the_art(
             on,
             top1(results, network, COMPLETE),
@@ -142,7 +142,7 @@ def _blank_shares(results: Results, network: str) -> tuple[list[float], list[flo
     return [a for a, _ in known], [b for _, b in known]
 
 
-def _everything(results: Results, network: str) -> Compared | None:
+def _complete_against_binary(results: Results, network: str) -> Compared | None:
     """The complete method against binary alone, as a member of the family of all comparisons."""
     return next(
         (

@@ -11,6 +11,7 @@ from pipeline.errors import one_line
 from pipeline.reporting.parameters import UNUSED, agreed, parameter, uses
 from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.sources import Choice, FileNote, note_on
+from pipeline.reporting.statistics import counted
 from pipeline.reporting.tables import Table
 
 ENVIRONMENT = (
@@ -58,7 +59,7 @@ def data_name(results: Results, notes: Sequence[FileNote]) -> str:
 def seeds(results: Results) -> str:
     """The number of seeds, in words."""
     count = len({cell.metrics.seed for cell in results.cells})
-    return f"{count} seed{'s' if count > 1 else ''}"
+    return counted(count, "seed")
 
 
 def data_note(results: Results, notes: Sequence[FileNote]) -> str:

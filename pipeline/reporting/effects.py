@@ -15,9 +15,9 @@ from pipeline.reporting.estimates import draws, in_words, top1
 from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.rows import BINARY, COMPLETE, REAL, TUNED
 from pipeline.reporting.sources import FileNote
-from pipeline.reporting.statistics import CONFIDENCE, Summary, summarize
+from pipeline.reporting.statistics import CONFIDENCE, Summary, counted, summarize
 from pipeline.reporting.variants import Level, Question, Study
-from pipeline.reporting.verdicts import LEVEL_POINTS, SEEDS_NEEDED
+from pipeline.reporting.verdicts import EQUIVALENCE_MARGIN, SEEDS_NEEDED
 
 Statistic = Literal["valley_depth", "two_modes", "kurtosis"]
 POSSIBLE: dict[Statistic, tuple[float, float]] = {
@@ -181,8 +181,8 @@ def _depends(question: Question, of_row: Sequence[Point]) -> str:
     high = max(each.holm_estimate.high for _, each in differences)
     seeds = min(each.estimate.seeds for _, each in differences)
     level = f"{100 * first.estimate.confidence:g} % intervals"
-    comparisons = _count(first.family_size, "comparison")
-    terms = f"after Holm's correction over {comparisons}, with {_count(seeds, 'seed')}"
+    comparisons = counted(first.family_size, "comparison")
+    terms = f"after Holm's correction over {comparisons}, with {counted(seeds, 'seed')}"
     subject = f"top-1 of the {ROLES[of_row[0].row]}"
     if standing:
         listed = " and ".join(
@@ -195,10 +195,11 @@ def _depends(question: Question, of_row: Sequence[Point]) -> str:
             f"changes by {listed}; the {level} are those {terms}."
         )
     reach = f"from {_points(low)} to {_points(high)} points"
-    if seeds >= SEEDS_NEEDED and max(-low, high) < LEVEL_POINTS / 100:
+    if seeds >= SEEDS_NEEDED and max(-low, high) < EQUIVALENCE_MARGIN / 100:
         return (
-            f"{_capital(subject)} does not depend on {question.parameter} by {LEVEL_POINTS} points "
-            f"or more: the {level} of the differences to {default} reach {reach} ({terms})."
+            f"{_capital(subject)} does not depend on {question.parameter} by "
+            f"{EQUIVALENCE_MARGIN} points or more: the {level} of the differences to {default} "
+            f"reach {reach} ({terms})."
         )
     return (
         f"Whether {subject} depends on {question.parameter} is undecided: no difference to "
@@ -218,7 +219,7 @@ def _valley(study: Study, question: Question, row: str) -> str:
     evidence = (
         f"its depth, a mean over the layers, changes by {trend.mean:+z.3f} for a target that is "
         f"{TARGET_STEP} lower ({100 * CONFIDENCE:.0f} % interval {low:+z.3f} to {high:+z.3f}, "
-        f"{_count(trend.count, 'seed')})"
+        f"{counted(trend.count, 'seed')})"
     )
     if low > 0:
         return f"{_capital(subject)}: {evidence}."
@@ -247,10 +248,6 @@ def _top1(study: Study, cells: Sequence[Cell]) -> Estimate:
 
 def _points(share: float) -> str:
     return f"{100 * share:+z.2f}"
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}" if number == 1 else f"{number} {name}s"
 
 
 def _capital(text: str) -> str:

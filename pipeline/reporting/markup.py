@@ -103,9 +103,9 @@ def to_html(table: Table, caption: str, *, prose: bool, **values: Any) -> Markup
         values: The other arguments of the macro `table`.
     """
     headings, cells = _headings(table), _cells(table)
-    kinds = ["n" if all(map(_is_number, column)) else "t" for column in zip(*cells, strict=True)]
     columns = [
-        {"name": name, "kind": kind} for (_, name), kind in zip(headings, kinds, strict=True)
+        {"name": name, "kind": "n" if all(_is_number(line[place]) for line in cells) else "t"}
+        for place, (_, name) in enumerate(headings)
     ]
     groups = [(name, len(list(of))) for name, of in groupby(group for group, _ in headings)]
     return part(

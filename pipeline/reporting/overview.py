@@ -15,7 +15,7 @@ from pipeline.reporting.parameters import agreed, epochs
 from pipeline.reporting.results import Cell, Results, load_results
 from pipeline.reporting.rows import COMPLETE, REAL, ROWS, TUNED, network_label
 from pipeline.reporting.sources import FileNote, PublishedFigure
-from pipeline.reporting.statistics import NONE
+from pipeline.reporting.statistics import NONE, counted
 from pipeline.reporting.tables import Table
 from pipeline.reporting.verdicts import CLAIMS, Verdict
 
@@ -50,7 +50,7 @@ def described(tables: Sequence[Results], notes: Sequence[FileNote]) -> Iterator[
         parts = [data_name(results, notes)]
         if cells:
             seeds = len({cell.metrics.seed for cell in cells})
-            parts += [epochs(cells), f"{seeds} seed{'s' if seeds > 1 else ''}"]
+            parts += [epochs(cells), counted(seeds, "seed")]
         yield f"{results.dataset}: {', '.join(parts)}."
 
 
@@ -108,7 +108,7 @@ def every_top1(tables: Sequence[Results]) -> Table:
                     column.append(NONE)
                     continue
                 mean, low, high = (100 * each for each in (found.mean, found.low, found.high))
-                seeds = f"{found.seeds} seed{'s' if found.seeds > 1 else ''}"
+                seeds = counted(found.seeds, "seed")
                 column.append(f"{mean:.2f} ({low:.2f} to {high:.2f}; {seeds})")
                 about = (results.dataset, network, row.name)
                 lines.append((*about, mean, low, high, found.seeds, _epochs(cells)))

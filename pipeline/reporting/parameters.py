@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.names import LOSSES
 from pipeline.reporting.results import Cell, Results
+from pipeline.reporting.statistics import counted
 
 UNUSED = "not used by any row that was run"
 SHOWN_ENTRIES = 20
@@ -70,9 +71,7 @@ def agreed(values: Iterable[Any]) -> str:
         return UNUSED
     if len(counts) == 1:
         return next(iter(counts))
-    return ", ".join(
-        f"{text} ({count} run{'s' if count > 1 else ''})" for text, count in counts.items()
-    )
+    return ", ".join(f"{text} ({counted(count, 'run')})" for text, count in counts.items())
 
 
 def shown(value: Any) -> str:

@@ -15,18 +15,23 @@ from safetensors.numpy import load as load_tensors
 from pipeline.artifacts import read_json, reading
 from pipeline.errors import UserError
 from pipeline.evaluation.outcomes import read_outcomes
-from pipeline.names import LOSSES, NETWORKS
+from pipeline.names import FILE_NAME, LOSSES, NETWORKS
+from pipeline.params import UnitShare
 from pipeline.reporting.listing import evaluated
 from pipeline.reporting.rows import ROWS, Row, row_named
 from pipeline.reporting.statistics import ROUNDING
 
-UnitShare = Annotated[float, Field(ge=0, le=1)]
 LARGEST = 10**18
 """The largest count allowed; a larger one may not fit a float."""
+LARGEST_REAL = float(np.finfo(np.float32).max)
+"""The largest real number allowed, as networks compute in float32; sums of larger ones overflow."""
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[int, Field(gt=0, le=LARGEST)]
+Real = Annotated[float, Field(ge=-LARGEST_REAL, le=LARGEST_REAL)]
+Magnitude = Annotated[float, Field(ge=0, le=LARGEST_REAL)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST_REAL)]
 Network = Annotated[str, Field(pattern=r"^\w+$")]
-FileName = Annotated[str, Field(pattern=r"^[\w-]+$")]
+FileName = Annotated[str, Field(pattern=f"^{FILE_NAME}$")]
 """Part of a path, so it must not lead out of its folder."""
 
 
@@ -46,6 +51,10 @@ CURVES = (
     "validation_top1",
     "sign_flips",
 )
+LEAST_EDGES = 10
+"""Edges of nine bins, which a figure joins by threes, without the first and the last."""
+NUMBERS = "iuf"
+"""Kinds of NumPy dtypes."""
 ALWAYS_THERE = ("epoch", "layer", "validation_top1")
 LAYER_KURTOSIS = ("epoch", "layer", "kurtosis", "target")
 
@@ -60,12 +69,12 @@ class Metrics(BaseModel):
     top1_low: UnitShare
     top1_high: UnitShare
     top5: UnitShare
-    loss: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    loss: Magnitude
     last_epoch_top1: UnitShare
     validation_top1: UnitShare
     best_epoch: Count
-    kurtosis_distance: float | None
-    teacher_distance_relative: float | None
+    kurtosis_distance: Magnitude | None
+    teacher_distance_relative: Magnitude | None
     """Mean over the layers."""
     blank_map_share: UnitShare | None
     """Share of the 1-bit maps of all test images and layers; None where maps have 32 bits."""
@@ -80,13 +89,13 @@ class Layer(BaseModel):
     """Weight statistics of one regularized convolution."""
 
     name: str
-    elements: Count
+    elements: Size
     binary: bool
-    kurtosis: float
-    target: float | None
+    kurtosis: Positive
+    target: Positive | None
     near_zero_share: UnitShare
-    binarization_error: float
-    teacher_distance_relative: float | None
+    binarization_error: Real
+    teacher_distance_relative: Magnitude | None
     """Mean squared difference of the sorted weights of this network and its reference, divided by
     the variance of the reference's weights."""
     dip_p_value: UnitShare
@@ -97,14 +106,14 @@ class Layer(BaseModel):
 class LayerMaps(BaseModel):
     """1-bit maps of one layer, over all test images and channels."""
 
-    maps: Annotated[int, Field(gt=0)]
+    maps: Size
     blank: Count
 
 
 class Histogram(BaseModel):
-    """Standardised weights of each layer, counted in the bins between `edges`."""
+    """Standardized weights of each layer, counted in the bins between `edges`."""
 
-    edges: list[float]
+    edges: list[Real]
     counts: dict[str, list[Count]]
 
 
@@ -116,7 +125,9 @@ class Manifest(BaseModel, extra="allow"):
     classes: list[str]
     channels: Count
     image_size: Count
-    counts: dict[Literal["train", "validation", "test"], list[Count]]
+    counts: dict[
+        Literal["train", "validation", "test"], Annotated[list[Count], Field(min_length=1)]
+    ]
     checksums: dict[str, str]
 
     @property
@@ -138,19 +149,26 @@ class Schedule(BaseModel):
     epochs: Size
 
 
-class Judged(BaseModel):
+class EvaluationParams(BaseModel):
     """The section `evaluation` of the params."""
 
     bootstrap_resamples: Annotated[int, Field(gt=0, le=10**7)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
 
 
+class Machine(BaseModel):
+    """What the provenance of a training says about the machine, if anything."""
+
+    device: str | None = None
+    cpu: str | None = None
+
+
 class Timing(BaseModel):
     """What the provenance of a training says about its cost, if anything."""
 
-    seconds: Annotated[float, Field(ge=0)]
-    images_per_second: Annotated[float, Field(ge=0)]
-    peak_memory_mib: Annotated[float, Field(ge=0)]
+    seconds: Magnitude
+    images_per_second: Magnitude
+    peak_memory_mib: Magnitude
 
 
 class Provenance(BaseModel):
@@ -288,7 +306,8 @@ def load_results(folder: Path) -> Results:
 
     Raises:
         UserError: the folder is missing or holds no cell; a file of a cell is missing, or is not
-            what its stage writes; or cells were evaluated on different test images.
+            what its stage writes; cells were evaluated on different test images; or networks
+            of one name have different layers.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -296,6 +315,7 @@ def load_results(folder: Path) -> Results:
     if not cells:
         raise UserError(f"{folder}: holds no results (no <network>-<row>-<seed>.json)")
     _check_same_test(folder, cells)
+    _check_same_layers(folder, cells)
     return Results(folder.resolve().name, cells)
 
 
@@ -303,16 +323,37 @@ def _check_same_test(folder: Path, cells: Sequence[Cell]) -> None:
     """Refuse different test images, because outcomes are paired image by image."""
     first = cells[0]
     for cell in cells[1:]:
-        if cell.details.manifest.test_checksums != first.details.manifest.test_checksums:
+        if _test(cell) != _test(first):
             raise UserError(
                 f"{folder}: {first.name} and {cell.name} were evaluated on different test images "
-                "(checksums of their manifests), evaluate all runs on the same"
+                "(checksums of their manifests, number of outcomes), evaluate all runs on the same"
             )
+
+
+def _test(cell: Cell) -> tuple[dict[str, str], int]:
+    return cell.details.manifest.test_checksums, len(cell.outcomes)
+
+
+def _check_same_layers(folder: Path, cells: Sequence[Cell]) -> None:
+    """Refuse other layers in a network, or layers that are binary at one seed of a row only."""
+    first: dict[tuple[str, ...], tuple[str, list[Any]]] = {}
+    for cell in cells:
+        network, row, layers = cell.metrics.network, cell.metrics.row, cell.details.layers
+        for group, facts in (
+            ((network,), [(layer.name, layer.elements) for layer in layers]),
+            ((network, row), [layer.binary for layer in layers]),
+        ):
+            other, expected = first.setdefault(group, (cell.name, facts))
+            if facts != expected:
+                raise UserError(
+                    f"{folder / 'details' / cell.name}.json: layers are not those of {other}: "
+                    "name, elements and binary must be the same"
+                )
 
 
 def _load_cell(path: Path) -> Cell:
     folder, name = path.parent, path.stem
-    metrics = _validate(Metrics, path)
+    metrics = read_as(Metrics, path)
     try:
         row_named(metrics.row)
     except UserError as error:
@@ -321,28 +362,33 @@ def _load_cell(path: Path) -> Cell:
     if name != expected:
         raise UserError(f"{path}: holds the results of {expected}")
     details_path = folder / "details" / path.name
-    details = _validate(Details, details_path)
+    details = read_as(Details, details_path)
     _check_details(details_path, details)
     outcomes_path = folder / "outcomes" / f"{name}.safetensors"
     outcomes = read_outcomes(outcomes_path)
+    images = sum(map(sum, details.confusion))
+    if len(outcomes) == 0 or images != len(outcomes):
+        raise UserError(
+            f"{details_path}: confusion counts {images} images, {outcomes_path} has {len(outcomes)}"
+        )
     if abs(outcomes.mean() - metrics.top1) > ROUNDING:
         raise UserError(
             f"{outcomes_path}: {outcomes.sum()} of {len(outcomes)} images are right, which is not "
             f"the top1 of {path}, {metrics.top1}"
         )
-    curves = _read_table(folder / "curves" / f"{name}.csv", CURVES)
+    curves = _read_curves(folder / "curves" / f"{name}.csv")
     provenance = _read_provenance(folder / "provenance" / path.name)
     training = [provenance.training]
     step_one = None
-    kurtosis = _read_table(folder / "kurtosis" / f"{name}.csv", LAYER_KURTOSIS)
+    kurtosis = _read_kurtosis(folder / "kurtosis" / f"{name}.csv", details.layers)
     if details.start:
-        step_one = _read_table(folder / "curves" / f"{details.start}.csv", CURVES)
+        step_one = _read_curves(folder / "curves" / f"{details.start}.csv")
         first = _read_provenance(folder / "provenance" / f"{details.start}.json")
         training.insert(0, first.training)
         kurtosis["epoch"] += len(step_one)
         before = folder / "kurtosis" / f"{details.start}.csv"
         if before.exists():
-            kurtosis = pd.concat([_read_table(before, LAYER_KURTOSIS), kurtosis])
+            kurtosis = pd.concat([_read_kurtosis(before, details.layers), kurtosis])
     cell = Cell(
         name=name,
         metrics=metrics,
@@ -359,13 +405,20 @@ def _load_cell(path: Path) -> Cell:
         _as(Schedule, details.params.get(section), details_path, f"params.{section}")
     if metrics.best_epoch > len(curves):
         raise UserError(f"{path}: best_epoch is {metrics.best_epoch}, of {len(curves)} epochs")
+    if metrics.binary_operations + metrics.real_operations == 0:
+        raise UserError(f"{path}: binary_operations and real_operations are both 0")
     return cell
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _validate(model: type[Model], path: Path) -> Model:
+def read_as(model: type[Model], path: Path) -> Model:
+    """Read a JSON file as `model`.
+
+    Raises:
+        UserError: the file is missing, is not JSON or does not fit; its first problem is named.
+    """
     return _as(model, read_json(path), path)
 
 
@@ -384,14 +437,15 @@ def _as(model: type[Model], content: Any, path: Path, place: str = "") -> Model:
 
 
 def _read_provenance(path: Path) -> Provenance:
-    provenance = _validate(Provenance, path)
+    provenance = read_as(Provenance, path)
+    _as(Machine, provenance.training, path, "training")
     if "seconds" in provenance.training:
         _as(Timing, provenance.training, path, "training")
     return provenance
 
 
 def _check_details(path: Path, details: Details) -> None:
-    _as(Judged, details.params.get("evaluation"), path, "params.evaluation")
+    _as(EvaluationParams, details.params.get("evaluation"), path, "params.evaluation")
     binarization = details.architecture.get("binarization")
     if binarization is not None:
         _as(Bits, binarization, path, "architecture.binarization")
@@ -399,36 +453,71 @@ def _check_details(path: Path, details: Details) -> None:
     if unknown:
         raise UserError(f"{path}: losses names {unknown[0]!r}: allowed are {', '.join(LOSSES)}")
     classes = len(details.classes)
+    if details.manifest.classes != details.classes:
+        raise UserError(f"{path}: manifest.classes are not classes")
     if [len(line) for line in details.confusion] != [classes] * classes:
         raise UserError(f"{path}: confusion must be {classes} x {classes}, one line per class")
     names = [layer.name for layer in details.layers]
     if not names or len({*names}) < len(names):
         raise UserError(f"{path}: layers must name at least one layer, and none twice")
     edges = details.histogram.edges
-    if len(edges) < 2 or edges != sorted({*edges}):
-        raise UserError(f"{path}: histogram.edges must be at least two numbers that rise")
+    if len(edges) < LEAST_EDGES or edges != sorted({*edges}):
+        raise UserError(f"{path}: histogram.edges must be at least {LEAST_EDGES} numbers that rise")
     bins = len(edges) - 1
     for layer in details.layers:
-        found = len(details.histogram.counts.get(layer.name, ()))
-        if found != bins:
+        counts = details.histogram.counts.get(layer.name, [])
+        if len(counts) != bins:
             raise UserError(
-                f"{path}: histogram.counts.{layer.name} has {found} bins, its edges make {bins}"
+                f"{path}: histogram.counts.{layer.name} has {len(counts)} bins, its edges make "
+                f"{bins}"
             )
+        if sum(counts) != layer.elements:
+            raise UserError(
+                f"{path}: histogram.counts.{layer.name} counts {sum(counts)} weights, the layer "
+                f"has {layer.elements}"
+            )
+
+
+def _read_curves(path: Path) -> pd.DataFrame:
+    curves = _read_table(path, CURVES)
+    _check_epochs(path, curves["epoch"])
+    return curves
+
+
+def _read_kurtosis(path: Path, layers: Sequence[Layer]) -> pd.DataFrame:
+    kurtosis = _read_table(path, LAYER_KURTOSIS)
+    wrong = {*kurtosis["layer"]} ^ {layer.name for layer in layers}
+    if wrong:
+        raise UserError(f"{path}: only this file or only the details have layer {min(wrong)}")
+    for _, epochs in kurtosis.groupby("layer")["epoch"]:
+        _check_epochs(path, epochs)
+    for column in ("kurtosis", "target"):
+        if (kurtosis[column] <= 0).any():
+            raise UserError(f"{path}: column {column!r} holds a number that is not above 0")
+    return kurtosis
+
+
+def _check_epochs(path: Path, epochs: pd.Series) -> None:
+    first = epochs.iloc[0]
+    if first not in (0, 1) or [*epochs] != [*range(int(first), int(first) + len(epochs))]:
+        raise UserError(f"{path}: column 'epoch' must count 0, 1, 2, ... or 1, 2, 3, ...")
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file, where every column but `layer` holds numbers or empty cells."""
     try:
-        table = pd.read_csv(io.BytesIO(_read_bytes(path)))
+        table = pd.read_csv(io.BytesIO(_read_bytes(path)), dtype={"layer": str})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not valid CSV ({' '.join(str(error).split())})") from error
     for column in columns:
         if column not in table:
             raise UserError(f"{path}: has no column {column!r}")
-        if column != "layer" and not pd.api.types.is_numeric_dtype(table[column]):
+        if table.empty:
+            raise UserError(f"{path}: has no line below its heading")
+        if column != "layer" and table[column].dtype.kind not in NUMBERS:
             raise UserError(f"{path}: column {column!r} must hold numbers")
-        if column != "layer" and np.isinf(table[column]).any():
-            raise UserError(f"{path}: column {column!r} holds an infinite number")
+        if column != "layer" and (table[column].astype(float).abs() > LARGEST_REAL).any():
+            raise UserError(f"{path}: column {column!r} holds a number that is too large")
         if column in ALWAYS_THERE and table[column].isna().any():
             raise UserError(f"{path}: column {column!r} has an empty cell")
     return table
@@ -438,12 +527,19 @@ def _read_maps(path: Path) -> dict[str, np.ndarray]:
     content = _read_bytes(path)
     try:
         tensors = load_tensors(content)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that NumPy lacks
         raise UserError(f"{path}: is not a readable safetensors file ({error})") from error
     for name in ("image", "maps"):
-        if name not in tensors or tensors[name].ndim != 3:
+        if name not in tensors or tensors[name].ndim != 3 or tensors[name].size == 0:
             raise UserError(f"{path}: must hold {name!r} of shape (channels, height, width)")
-        if not np.isfinite(tensors[name]).all():
+    if len(tensors["image"]) not in (1, 3):
+        raise UserError(f"{path}: 'image' must have 1 or 3 channels, has {len(tensors['image'])}")
+    if "binary_maps" in tensors and tensors["binary_maps"].shape != tensors["maps"].shape:
+        raise UserError(f"{path}: 'binary_maps' and 'maps' must have the same shape")
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind not in NUMBERS:
+            raise UserError(f"{path}: {name!r} must hold numbers")
+        if not (np.abs(tensor.astype(float)) <= LARGEST_REAL).all():
             raise UserError(f"{path}: {name!r} holds numbers that are not finite")
     return tensors
 

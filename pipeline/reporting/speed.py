@@ -1,17 +1,14 @@
 """Measured size and speed of exported networks, beside what the cost table counts."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, field_validator
 
-from pipeline.artifacts import read_json
-from pipeline.errors import UserError
-from pipeline.reporting.results import Results
-from pipeline.reporting.statistics import number
+from pipeline.reporting.results import Results, read_as
+from pipeline.reporting.statistics import counted, number
 from pipeline.reporting.tables import Table
 
 FORMS = {
@@ -27,13 +24,7 @@ NOT_MEASURED = (
 )
 
 
-class Section(BaseModel):
-    """A part of the file; what the report does not show is ignored."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-
-
-class Spread(Section):
+class Spread(BaseModel):
     """Median, least and greatest over the rounds."""
 
     median: float
@@ -41,20 +32,28 @@ class Spread(Section):
     max: float
 
 
-class Times(Section):
+class Times(BaseModel):
     """Time of a batch and what follows from it."""
 
     milliseconds: Spread
     images_per_second: Spread
 
 
-class Batch(Section):
+class Batch(BaseModel):
     """All networks at one batch size."""
 
     times: dict[str, Times]
 
+    @field_validator("times")
+    @classmethod
+    def _has_every_form(cls, times: dict[str, Times]) -> dict[str, Times]:
+        missing = [form for form in FORMS if form not in times]
+        if missing:
+            raise ValueError(f"{missing[0]} is missing")
+        return times
 
-class Sizes(Section):
+
+class Sizes(BaseModel):
     """Bytes of the two files of an export, weights and graph, and bits counted for the weights."""
 
     weights_bytes: int
@@ -62,7 +61,7 @@ class Sizes(Section):
     counted_bits: int
 
 
-class Measured(Section):
+class Measured(BaseModel):
     """A network and its full-precision twin, for images of one shape."""
 
     network: str
@@ -72,18 +71,27 @@ class Measured(Section):
     batches: dict[str, Batch]
 
 
-class Hardware(Section):
+class Packages(BaseModel):
+    """Versions of packages."""
+
+    torch: str
+
+
+class Hardware(BaseModel):
     """Machine and versions of a measurement."""
 
     cpu: str
     cpu_capability: str
     threads: int
     openvino: str
-    packages: dict[str, str | None]
+    packages: Packages
 
 
-class Measurement(Section):
-    """inference.json, which `python -m benchmarks.inference` writes: one run on one machine."""
+class Measurement(BaseModel):
+    """inference.json, which `python -m benchmarks.inference` writes: one run on one machine.
+
+    What the report does not show is ignored.
+    """
 
     hardware: Hardware
     date: str
@@ -96,15 +104,7 @@ def read_measurements(folder: Path) -> list[Measurement]:
     Raises:
         UserError: a file is not what the benchmark writes.
     """
-    found = []
-    for path in sorted(folder.glob("*/inference.json")):
-        try:
-            found.append(Measurement.model_validate_json(json.dumps(read_json(path))))
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            raise UserError(f"{path}: {key}: {first['msg']}") from None
-    return found
+    return [read_as(Measurement, path) for path in sorted(folder.glob("*/inference.json"))]
 
 
 def measured_cost(
@@ -158,8 +158,8 @@ def measured_on(measurements: Sequence[Measurement]) -> str:
     """Machine, versions and date of the measurements, in words."""
     return " ".join(
         f"{each.hardware.cpu} ({each.hardware.cpu_capability}), "
-        f"{each.hardware.threads} thread{'s'[: each.hardware.threads > 1]}, OpenVINO "
-        f"{each.hardware.openvino.partition('-')[0]}, torch {each.hardware.packages['torch']}, "
+        f"{counted(each.hardware.threads, 'thread')}, OpenVINO "
+        f"{each.hardware.openvino.partition('-')[0]}, torch {each.hardware.packages.torch}, "
         f"{each.date}."
         for each in measurements
     )

@@ -56,6 +56,11 @@ def reach(values: Sequence[float], style: str = "g") -> str:
     return " to ".join(ends)
 
 
+def counted(number: int, noun: str) -> str:
+    """The number and the noun, in the plural unless it is 1."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def number(value: float | None, style: str) -> str:
     """`value` in the given format, or a dash if it is None."""
     return NONE if value is None else format(value, style)

@@ -28,7 +28,7 @@ class Cost:
     """Cost of the trainings of one row, both steps together."""
 
     seconds: float
-    """Mean over the seeds."""
+    """Mean over the seeds whose time was recorded."""
     images_per_second: float
     peak_memory_mib: float
     """The greatest of any seed and step."""
@@ -36,11 +36,12 @@ class Cost:
 
 def row_cost(cells: Sequence[Cell]) -> Cost | None:
     """Cost of the trainings of a row; None if none was recorded."""
-    steps = [step for cell in cells for step in cell.training if "seconds" in step]
+    timed = [cell.training for cell in cells if all("seconds" in step for step in cell.training)]
+    steps = [step for training in timed for step in training]
     if not steps:
         return None
     return Cost(
-        seconds=sum(step["seconds"] for step in steps) / len(cells),
+        seconds=sum(step["seconds"] for step in steps) / len(timed),
         images_per_second=fmean(step["images_per_second"] for step in steps),
         peak_memory_mib=max(step["peak_memory_mib"] for step in steps),
     )

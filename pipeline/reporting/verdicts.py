@@ -11,14 +11,17 @@ from math import exp, log
 from statistics import fmean
 from typing import Literal
 
+import numpy as np
+
 from pipeline.reporting.comparisons import Compared, Estimate
-from pipeline.reporting.statistics import CONFIDENCE, Summary, reach, summarize
+from pipeline.reporting.statistics import CONFIDENCE, Summary, counted, reach, summarize
 
 Outcome = Literal["holds", "does not hold", "undecided"]
 
 MOST_LAYERS, HALF_OF_LAYERS = 0.9, 0.5
 DISTANCE_RATIO = 0.5
-LEVEL_POINTS = 0.5
+EQUIVALENCE_MARGIN = 0.5
+"""Points of top-1 within which two rows count as equal."""
 SEEDS_NEEDED = 3
 """Seeds needed for an interval that draws seeds: with fewer it covers the truth too rarely, see
 `hierarchical_difference`."""
@@ -91,7 +94,7 @@ ACCURATE = Claim(
     source="abstract",
     measured="Test top-1 of complete minus binary alone, paired by seed and test image.",
     rule="Holds if the interval after Holm's correction is above 0, does not hold if it is below 0 "
-    f"or within ±{LEVEL_POINTS} points; {SEEDS_NEEDED} seeds or more.",
+    f"or within ±{EQUIVALENCE_MARGIN} points; {SEEDS_NEEDED} seeds or more.",
     threshold=0.0,
 )
 STATE_OF_THE_ART = Claim(
@@ -141,7 +144,7 @@ def judge_modes(measured_on: str, networks: Mapping[str, Sequence[LayerCount]]) 
     result = "; ".join(
         f"{label}: {reach([each.two_modes for each in counts])} of "
         f"{reach([each.layers for each in counts])} layers, mean kurtosis "
-        f"{fmean(each.kurtosis for each in counts):.2f} ({_seeds(len(counts))})"
+        f"{fmean(each.kurtosis for each in counts):.2f} ({counted(len(counts), 'seed')})"
         for label, counts in networks.items()
     )
     shares = [each.two_modes / each.layers for counts in networks.values() for each in counts]
@@ -150,7 +153,7 @@ def judge_modes(measured_on: str, networks: Mapping[str, Sequence[LayerCount]]) 
     outcome: Outcome = "undecided"
     seeds = min(map(len, networks.values()))
     if seeds < SEEDS_NEEDED:
-        reason += f"; {_seeds(seeds)}, and {SEEDS_NEEDED} are needed"
+        reason += f"; {counted(seeds, 'seed')}, and {SEEDS_NEEDED} are needed"
     elif min(shares) >= MOST_LAYERS:
         outcome = "holds"
     elif max(shares) <= HALF_OF_LAYERS:
@@ -183,8 +186,9 @@ def judge_mimicking(
     bounds = _bounds(summary)
     if bounds is None:
         return _without_interval(MIMICKED, measured_on, result, summary)
-    low, high = exp(bounds[0]), exp(bounds[1])
-    result += f" ({_interval(low, high, '.2g')}; {_seeds(summary.count)})"
+    with np.errstate(over="ignore"):  # the interval of two seeds may reach beyond any float
+        low, high = map(float, np.exp(bounds))
+    result += f" ({_interval(low, high, '.2g')}; {counted(summary.count, 'seed')})"
     outcome: Outcome = "undecided"
     if ratio < DISTANCE_RATIO and high < 1:
         outcome = "holds"
@@ -220,7 +224,7 @@ def judge_maps(measured_on: str, complete: Sequence[float], binary: Sequence[flo
     if bounds is None:
         return _without_interval(STRUCTURED_MAPS, measured_on, result, summary)
     low, high = bounds
-    result += f" ({_interval(low, high, '+z.3f')}; {_seeds(summary.count)})"
+    result += f" ({_interval(low, high, '+z.3f')}; {counted(summary.count, 'seed')})"
     outcome: Outcome = "undecided"
     if high < 0:
         outcome, reason = "holds", "the interval is below 0"
@@ -245,7 +249,7 @@ def judge_accuracy(measured_on: str, compared: Compared | None) -> Verdict:
     result = (
         f"{100 * estimate.mean:+z.2f} points "
         f"({_interval(low, high, '+z.2f', compared.estimate.confidence)} after Holm's correction "
-        f"over {compared.family_size} comparisons; {_seeds(estimate.seeds)})"
+        f"over {compared.family_size} comparisons; {counted(estimate.seeds, 'seed')})"
     )
     outcome: Outcome = "undecided"
     if estimate.seeds < SEEDS_NEEDED:
@@ -254,10 +258,11 @@ def judge_accuracy(measured_on: str, compared: Compared | None) -> Verdict:
         outcome, reason = "holds", "the interval is above 0"
     elif high < 0:
         outcome, reason = "does not hold", "the interval is below 0"
-    elif max(-low, high) < LEVEL_POINTS:
-        outcome, reason = "does not hold", f"the interval is within ±{LEVEL_POINTS} points of 0"
+    elif max(-low, high) < EQUIVALENCE_MARGIN:
+        outcome = "does not hold"
+        reason = f"the interval is within ±{EQUIVALENCE_MARGIN} points of 0"
     else:
-        reason = f"the interval includes 0 and reaches beyond ±{LEVEL_POINTS} points"
+        reason = f"the interval includes 0 and reaches beyond ±{EQUIVALENCE_MARGIN} points"
     return Verdict(ACCURATE, measured_on, result, outcome, reason)
 
 
@@ -277,7 +282,7 @@ def judge_state_of_the_art(
     low, high = 100 * ours.low, 100 * ours.high
     result = (
         f"{100 * ours.mean:.2f} % "
-        f"({_interval(low, high, '.2f', ours.confidence)}; {_seeds(ours.seeds)})"
+        f"({_interval(low, high, '.2f', ours.confidence)}; {counted(ours.seeds, 'seed')})"
     )
     if not published:
         reason = "no published figure for this data and network"
@@ -305,12 +310,13 @@ def _not_run(claim: Claim, measured_on: str) -> Verdict:
 
 def _without_interval(claim: Claim, measured_on: str, result: str, summary: Summary) -> Verdict:
     alike = "" if summary.count == 1 else "the same at "
-    reason = f"{alike}{_seeds(summary.count)}: no interval over seeds"
-    return Verdict(claim, measured_on, f"{result} ({_seeds(summary.count)})", "undecided", reason)
+    seeds = counted(summary.count, "seed")
+    reason = f"{alike}{seeds}: no interval over seeds"
+    return Verdict(claim, measured_on, f"{result} ({seeds})", "undecided", reason)
 
 
 def _too_few(estimate: Estimate) -> str:
-    return f"{_seeds(estimate.seeds)}: the interval needs {SEEDS_NEEDED}"
+    return f"{counted(estimate.seeds, 'seed')}: the interval needs {SEEDS_NEEDED}"
 
 
 def _bounds(summary: Summary) -> tuple[float, float] | None:
@@ -321,7 +327,3 @@ def _bounds(summary: Summary) -> tuple[float, float] | None:
 
 def _interval(low: float, high: float, style: str, confidence: float = CONFIDENCE) -> str:
     return f"{100 * confidence:.0f} % interval {low:{style}} to {high:{style}}"
-
-
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"

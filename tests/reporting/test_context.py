@@ -195,8 +195,9 @@ def test_classes_have_the_names_of_the_note(own_results: Path) -> None:
 
 
 def test_control_characters_in_names_of_classes_are_escaped(own_results: Path) -> None:
+    classes = ["a\x00\n", *"123456789"]
     for path in (own_results / "details").glob("*.json"):
-        edit_json(path, manifest=MANIFEST | {"classes": ["a\x00\n", *"123456789"]})
+        edit_json(path, classes=classes, manifest=MANIFEST | {"classes": classes})
     assert context.class_names(load_results(own_results), [])[:2] == [r"a\x00\n", "1"]
 
 

@@ -203,7 +203,7 @@ def _bars(figure: Figure) -> list[list[tuple[float, float]]]:
 
 def test_every_value_is_drawn_with_its_interval(study: Study) -> None:
     target = _question(study, "target")
-    figure = figures.doses(study, target)
+    figure = figures.target_effects(study, target)
     bars = _bars(figure)
     found = effects.points(study, target)
     for row, drawn in zip(("kurtosis", "complete"), bars[2:], strict=True):

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,7 +16,7 @@ from pipeline.reporting.figures import accuracy, feature_maps, style, weights
 from pipeline.reporting.results import Histogram, Results, load_results
 from pipeline.reporting.rows import ROWS
 from pipeline.reporting.sources import PublishedFigure, read_lines
-from tests.reporting.synthetic import write_results
+from tests.reporting.synthetic import edit_json, write_results
 
 PUBLISHED = Path(__file__).parents[2] / "reports" / "published.csv"
 COLOURS = [row.colour for row in ROWS]
@@ -173,6 +174,15 @@ def test_small_layers_have_fewer_bins_and_no_outer_ones() -> None:
     assert density[:3] * 0.1 * sum(counts) == pytest.approx([1, 2, 3])
 
 
+def test_a_teacher_of_another_network_may_have_other_layers(tmp_path: Path) -> None:
+    folder = tmp_path / "imagenet"
+    write_results(folder, networks=["student"], rows=["binary"], seeds=[1], layers=2, epochs=2)
+    write_results(folder, networks=["teacher"], rows=["fine-tuned"], seeds=[1], layers=3, epochs=2)
+    edit_json(folder / "details/student-binary-1.json", teacher="teacher-fine-tuned-1")
+    figure = weights.weight_histograms(load_results(folder), "student")
+    assert len(_panels(figure)) == 2
+
+
 def test_the_student_is_the_most_complete_row(few: Results) -> None:
     cells = weights.histogram_cells(few, "resnet20")
     assert [cell.name for cell in cells] == ["resnet20-full-precision-1", "resnet20-binary-1"]
@@ -240,6 +250,15 @@ def test_a_feature_map_panel_says_what_was_not_run(few: Results) -> None:
     titles = _titles(feature_maps.feature_maps(few, "resnet20"))
     assert titles[1] == "Full precision, fine-tuned + kurtosis: not run"
     assert titles[3] == "Binary + kurtosis: not run"
+
+
+def test_the_image_beside_the_feature_maps_may_be_a_pixel_high(few: Results) -> None:
+    cells = [
+        replace(cell, feature_maps=cell.feature_maps | {"image": np.zeros((3, 1, 1), np.uint8)})
+        for cell in few.cells
+    ]
+    figure = feature_maps.feature_maps(Results("flat", tuple(cells)), "resnet20")
+    assert figure.axes[-1].images[0].get_array().shape == (1, 1, 3)
 
 
 def test_no_panel_of_the_feature_maps_was_run(tmp_path: Path) -> None:

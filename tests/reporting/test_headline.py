@@ -68,6 +68,13 @@ def test_the_cost_of_the_trainings(own_results: Path) -> None:
     ]
 
 
+def test_a_seed_without_a_recorded_time_does_not_count(own_results: Path) -> None:
+    edit_json(own_results / "provenance/resnet20-binary-2.json", training={"device": "cpu"})
+    assert "Binary alone: 1,800 s a seed, 500 images/s, 812 MiB" in training_cost(
+        load_results(own_results)
+    )
+
+
 def _command(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tools.headline", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -30,6 +30,11 @@ def test_control_characters_are_escaped() -> None:
     assert r"a\x1b[31m\nb | c" in html
 
 
+def test_a_table_without_lines_has_its_headings() -> None:
+    html = to_html(_table(pd.DataFrame(columns=["File", "SHA-256"])), "", prose=False, **REST)
+    assert html.count("<th class=") == 2
+
+
 def test_html_aligns_numbers_and_escapes_text() -> None:
     shown = pd.DataFrame(
         {

@@ -3,11 +3,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from safetensors.numpy import save_file
+import torch
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as save_torch
 
 from pipeline.errors import UserError
-from pipeline.reporting.results import load_results
+from pipeline.evaluation.outcomes import write_outcomes
+from pipeline.reporting.results import CURVES, load_results
 from tests.reporting.synthetic import MANIFEST, PARAMS, edit_json
 
 CELL = "resnet20-binary-1"
@@ -47,8 +51,51 @@ def _write(path: str, content: str) -> Callable[[Path], None]:
     return write
 
 
-def _maps(folder: Path) -> None:
-    save_file({"maps": np.zeros((1, 2, 2))}, folder / f"feature_maps/{CELL}.safetensors")
+def _tensors(**tensors: np.ndarray | None) -> Callable[[Path], None]:
+    """Replace tensors of the feature maps; None removes one."""
+
+    def replace(folder: Path) -> None:
+        path = folder / f"feature_maps/{CELL}.safetensors"
+        changed = load_file(path) | tensors
+        save_file({name: each for name, each in changed.items() if each is not None}, path)
+
+    return replace
+
+
+def _column(kind: str, column: str, value: object) -> Callable[[Path], None]:
+    """Replace the first entry of a column."""
+
+    def replace(folder: Path) -> None:
+        table = pd.read_csv(folder / kind / f"{CELL}.csv", dtype=str)
+        table.loc[0, column] = str(value)
+        table.to_csv(folder / kind / f"{CELL}.csv", index=False)
+
+    return replace
+
+
+def _inside(part: str, *changes: tuple[tuple[str | int, ...], object]) -> Callable[[Path], None]:
+    """Replace values at places inside a JSON file."""
+
+    def replace(folder: Path) -> None:
+        path = folder / part / f"{CELL}.json"
+        content = json.loads(path.read_text())
+        for (*outer, last), value in changes:
+            holder = content
+            for key in outer:
+                holder = holder[key]
+            holder[last] = value
+        path.write_text(json.dumps(content))
+
+    return replace
+
+
+def _no_outcomes(folder: Path) -> None:
+    write_outcomes(folder / f"outcomes/{CELL}.safetensors", np.zeros(0, bool))
+
+
+def _bfloat16(folder: Path) -> None:
+    path = folder / f"feature_maps/{CELL}.safetensors"
+    save_torch({"maps": torch.zeros(1, 2, 2, dtype=torch.bfloat16)}, path)
 
 
 def _drop(path: str, key: str) -> Callable[[Path], None]:
@@ -98,13 +145,13 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
             f"details/{CELL}.json: losses is {{'{'x' * 58}...",
         ),
         (
-            _edit(f"details/{CELL}.json", histogram={"edges": [0, 1], "counts": {}}),
-            f"details/{CELL}.json: histogram.counts.layer1.0.conv1 has 0 bins, its edges make 1",
+            _edit(f"details/{CELL}.json", histogram={"edges": [*range(10)], "counts": {}}),
+            f"details/{CELL}.json: histogram.counts.layer1.0.conv1 has 0 bins, its edges make 9",
         ),
         (_edit(f"details/{CELL}.json", layers=[]), f"{CELL}.json: layers must name at least one"),
         (
-            _edit(f"details/{CELL}.json", histogram={"edges": [1, 0], "counts": {}}),
-            f"details/{CELL}.json: histogram.edges must be at least two numbers that rise",
+            _edit(f"details/{CELL}.json", histogram={"edges": [*range(9, -1, -1)], "counts": {}}),
+            f"details/{CELL}.json: histogram.edges must be at least 10 numbers that rise",
         ),
         (_edit(f"{CELL}.json", bits=10**400), f"{CELL}.json: bits is 1000000"),
         (_edit(f"{CELL}.json", best_epoch=99), f"{CELL}.json: best_epoch is 99, of 2 epochs"),
@@ -139,7 +186,85 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
             f"kurtosis/{CELL}.csv: column 'kurtosis' must hold numbers",
         ),
         (_write(f"feature_maps/{CELL}.safetensors", "x"), "is not a readable safetensors file"),
-        (_maps, f"feature_maps/{CELL}.safetensors: must hold 'image' of shape"),
+        (_tensors(image=None), f"feature_maps/{CELL}.safetensors: must hold 'image' of shape"),
+        (_tensors(maps=np.zeros((0, 2, 2))), f"{CELL}.safetensors: must hold 'maps' of shape"),
+        (_tensors(image=np.zeros((2, 4, 4))), "'image' must have 1 or 3 channels, has 2"),
+        (_tensors(binary_maps=np.ones((16, 16))), "'binary_maps' and 'maps' must have the same"),
+        (_tensors(binary_maps=np.ones((16, 16, 16), bool)), "'binary_maps' must hold numbers"),
+        (_tensors(maps=np.full((16, 16, 16), 1e300)), "'maps' holds numbers that are not finite"),
+        (_bfloat16, f"{CELL}.safetensors: is not a readable safetensors file ('BF16')"),
+        (_no_outcomes, f"details/{CELL}.json: confusion counts 360 images, "),
+        (
+            _write(f"curves/{CELL}.csv", f"{','.join(CURVES)}\n"),
+            f"curves/{CELL}.csv: has no line below its heading",
+        ),
+        (_column("curves", "epoch", 7), f"{CELL}.csv: column 'epoch' must count 0, 1, 2, ... or 1"),
+        (_column("curves", "epoch", 1.5), f"curves/{CELL}.csv: column 'epoch' must count"),
+        (_column("curves", "cross_entropy", 1e300), "'cross_entropy' holds a number that is too l"),
+        (
+            _write(
+                f"curves/{CELL}.csv",
+                f"{','.join(CURVES)}\n1{',True' * (len(CURVES) - 1)}\n",
+            ),
+            f"curves/{CELL}.csv: column 'learning_rate' must hold numbers",
+        ),
+        (
+            _column("kurtosis", "kurtosis", 0),
+            "column 'kurtosis' holds a number that is not above 0",
+        ),
+        (
+            _write(f"kurtosis/{CELL}.csv", "epoch,layer,kurtosis,target\n0,7,3,\n"),
+            f"kurtosis/{CELL}.csv: only this file or only the details have layer 7",
+        ),
+        (_column("kurtosis", "epoch", 1), f"kurtosis/{CELL}.csv: column 'epoch' must count"),
+        (
+            _column("kurtosis", "layer", "conv9"),
+            f"kurtosis/{CELL}.csv: only this file or only the details have layer conv9",
+        ),
+        (
+            _inside("details", (("layers", 0, "kurtosis"), 0)),
+            "layers.0.kurtosis is 0: Input should",
+        ),
+        (
+            _inside("details", (("layers", 0, "elements"), 5)),
+            "histogram.counts.layer1.0.conv1 counts 4000 weights, the layer has 5",
+        ),
+        (
+            _inside("details", (("layers", 0, "binary"), False)),
+            f"resnet20-binary-2.json: layers are not those of {CELL}: name, elements and binary",
+        ),
+        (
+            _inside("details", (("layers", 0, "teacher_distance_relative"), -1)),
+            "layers.0.teacher_distance_relative is -1: Input should be greater",
+        ),
+        (
+            _inside("details", (("manifest", "counts", "test"), [])),
+            "manifest.counts.test is []: List should have at least 1 item",
+        ),
+        (
+            _inside("details", (("manifest", "classes"), ["a"])),
+            f"details/{CELL}.json: manifest.classes are not classes",
+        ),
+        (
+            _inside("details", (("blank_maps", "layer1.0.conv1", "maps"), 10**400)),
+            "blank_maps.layer1.0.conv1.maps is 1000",
+        ),
+        (
+            _edit(f"{CELL}.json", binary_operations=0, real_operations=0),
+            f"{CELL}.json: binary_operations and real_operations are both 0",
+        ),
+        (
+            _edit(f"{CELL}.json", teacher_distance_relative=-1),
+            f"{CELL}.json: teacher_distance_relative is -1: Input should be greater",
+        ),
+        (
+            _edit(f"{CELL}.json", kurtosis_distance=1e300),
+            f"{CELL}.json: kurtosis_distance is 1e+300",
+        ),
+        (
+            _inside("provenance", (("training", "device"), [])),
+            f"provenance/{CELL}.json: training.device is []: Input should be a valid string",
+        ),
     ],
 )
 def test_a_damaged_file_is_named_in_one_line(

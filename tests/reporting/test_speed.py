@@ -1,3 +1,5 @@
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -84,8 +86,24 @@ def test_other_networks_and_images_are_left_out(
     assert measured_cost(results, "resnet20", read_measurements(tmp_path / "nowhere")) is None
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (("hardware", "packages", "torch"), "hardware.packages.torch is missing"),
+        (("networks", 0, "batches", "1", "times", "binary"), "Value error, binary is missing"),
+    ],
+)
+def test_a_file_that_lacks_something_is_named(benchmarks: Path, place: tuple, message: str) -> None:
+    path = benchmarks / "a-machine/inference.json"
+    content = measurement()
+    reduce(getitem, place[:-1], content).pop(place[-1])
+    write_json(path, content)
+    with pytest.raises(UserError, match=rf"^{path}: .*{message}"):
+        read_measurements(benchmarks)
+
+
 def test_a_damaged_file_is_named(benchmarks: Path) -> None:
     path = benchmarks / "a-machine/inference.json"
     write_json(path, measurement(image_size="large"))
-    with pytest.raises(UserError, match=rf"^{path}: networks.0.image_size: Input should be a val"):
+    with pytest.raises(UserError, match=rf"^{path}: networks.0.image_size is 'large': Input"):
         read_measurements(benchmarks)

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.reporting.statistics import summarize
+from pipeline.reporting.statistics import counted, summarize
 
 
 def test_two_values_by_hand() -> None:
@@ -31,3 +31,7 @@ def test_equal_values_have_no_interval() -> None:
     summary = summarize([0.1 + 0.2, 0.3])
     assert summary is not None
     assert (summary.std, summary.half_width) == (0.0, None)
+
+
+def test_nouns_are_in_the_plural_but_for_one() -> None:
+    assert [counted(number, "seed") for number in (0, 1, 2)] == ["0 seeds", "1 seed", "2 seeds"]

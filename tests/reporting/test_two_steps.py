@@ -13,7 +13,14 @@ from pipeline.reporting.figures import accuracy, feature_maps, weights
 from pipeline.reporting.results import Results, load_results
 from pipeline.reporting.sources import FileNote, PublishedFigure, read_lines
 from tests.conftest import ROOT, read_yaml
-from tests.reporting.synthetic import CLASSES, MANIFEST, PROVENANCE, edit_json, write_results
+from tests.reporting.synthetic import (
+    CLASSES,
+    MANIFEST,
+    PROVENANCE,
+    TEST_IMAGES,
+    edit_json,
+    write_results,
+)
 
 STUDENT, TEACHER = "imagenet_resnet18", "torchvision_resnet34"
 STEP_ONE = f"{STUDENT}-complete-step-one-1"
@@ -204,6 +211,11 @@ def test_ten_classes_are_never_called_imagenet(folder: Path) -> None:
 def test_a_thousand_classes_are_counted_not_listed(folder: Path) -> None:
     classes = [f"n{index:08}" for index in range(1000)]
     for path in (folder / "details").glob("*.json"):
-        edit_json(path, manifest=MANIFEST | {"classes": classes})
+        edit_json(
+            path,
+            classes=classes,
+            manifest=MANIFEST | {"classes": classes},
+            confusion=[f"{TEST_IMAGES} {'0 ' * 999}", *["0 " * 1000] * 999],
+        )
     shown = context.data(load_results(folder), []).shown.set_index("Data")["Value"]
     assert shown["classes"] == "n00000000, n00000001, n00000002, ... (1,000)"

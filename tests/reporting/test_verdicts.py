@@ -85,6 +85,12 @@ def test_mimicking_in_words():
     )
 
 
+def test_the_interval_of_a_ratio_may_reach_beyond_any_float():
+    found = judge_mimicking(ON, "a against b", [1e30, 1e-30], [1e-30, 1e30])
+    assert found.outcome == "undecided"
+    assert found.result.endswith("(95 % interval 0 to inf; 2 seeds)")
+
+
 @pytest.mark.parametrize(
     ("complete", "binary", "outcome", "reason"),
     [

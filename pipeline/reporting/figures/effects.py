@@ -33,7 +33,7 @@ AXES = {
 }
 
 
-def doses(study: Study, question: Question) -> Figure:
+def target_effects(study: Study, question: Question) -> Figure:
     """Modes of the weights and top-1 of teacher and student at each value of the target."""
     figure, grid = _stacked(2 + len(question.rows))
     statistics: tuple[tuple[Statistic, str, float], ...] = (

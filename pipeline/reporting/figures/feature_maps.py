@@ -45,7 +45,7 @@ def feature_maps(results: Results, network: str) -> Figure:
     axes = figure.add_subplot(grid[:, 0])
     axes.set_axis_off()
     if image is not None:
-        axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", interpolation="nearest")
+        axes.imshow(image.transpose(1, 2, 0), cmap="gray", interpolation="nearest")
         axes.set_title("Test image")
     return figure
 

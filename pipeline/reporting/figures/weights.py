@@ -55,9 +55,9 @@ def histogram_cells(results: Results, network: str) -> list[Cell]:
 
 
 def weight_histograms(results: Results, network: str) -> Figure:
-    """Standardised weights of each layer, beside a uniform and a two-point distribution."""
+    """Standardized weights of each layer, beside a uniform and a two-point distribution."""
     cells = histogram_cells(results, network)
-    layers = cells[0].details.layers
+    layers = cells[-1].details.layers
     figure, grid = panels(len(layers), columns=4, height=1.55, shared=True)
     edge = 3**0.5
     for index, (axes, layer) in enumerate(zip(grid, layers, strict=True)):
@@ -65,6 +65,8 @@ def weight_histograms(results: Results, network: str) -> Figure:
         axes.plot(*uniform, linestyle=(0, (1, 1)), **REFERENCE)
         axes.vlines([-1, 1], 0, 0.62, **REFERENCE)
         for cell in cells:
+            if layer.name not in cell.details.histogram.counts:
+                continue  # a teacher of another network
             density, edges = density_of(cell.details.histogram, layer.name, layer.elements)
             if cell.row.name in UNTUNED:
                 axes.stairs(density, edges, fill=True, color=FILL, zorder=1)
