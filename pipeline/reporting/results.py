@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
-from pipeline.artifacts import read_json, reading
+from pipeline.artifacts import read_json, reading, sha256
 from pipeline.errors import UserError
 from pipeline.evaluation.outcomes import read_outcomes
 from pipeline.names import FILE_NAME, LOSSES, NETWORKS
@@ -169,6 +169,13 @@ class Timing(BaseModel):
     seconds: Magnitude
     images_per_second: Magnitude
     peak_memory_mib: Magnitude
+
+
+class Tables(BaseModel):
+    """SHA-256 of the tables that a training wrote, if its provenance has them."""
+
+    curves: str | None = None
+    kurtosis: str | None = None
 
 
 class Provenance(BaseModel):
@@ -441,6 +448,13 @@ def _read_provenance(path: Path) -> Provenance:
     _as(Machine, provenance.training, path, "training")
     if "seconds" in provenance.training:
         _as(Timing, provenance.training, path, "training")
+    for table, checksum in _as(Tables, provenance.training.get("outputs", {}), path, "outputs"):
+        file = path.parents[1] / table / f"{path.stem}.csv"
+        if checksum and file.is_file() and sha256(file) != checksum:
+            raise UserError(
+                f"{file}: is not the one that {path} describes; a training that did not end may "
+                "have replaced it, run it again"
+            )
     return provenance
 
 

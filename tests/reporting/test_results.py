@@ -9,6 +9,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as save_torch
 
+from pipeline.artifacts import sha256
 from pipeline.errors import UserError
 from pipeline.evaluation.outcomes import write_outcomes
 from pipeline.reporting.results import CURVES, load_results
@@ -282,3 +283,15 @@ def test_no_folder_and_no_results(tmp_path: Path) -> None:
         load_results(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no results"):
         load_results(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["curves", "kurtosis"])
+def test_curves_of_another_training_are_refused(own_results: Path, table: str) -> None:
+    path = own_results / table / "resnet20-binary-1.csv"
+    provenance = own_results / "provenance/resnet20-binary-1.json"
+    training = json.loads(provenance.read_text())["training"]
+    edit_json(provenance, training=training | {"outputs": {table: sha256(path)}})
+    load_results(own_results)
+    path.write_text(path.read_text().replace("0.", "0.0", 1))
+    with pytest.raises(UserError, match=f"{path}: is not the one that {provenance} describes"):
+        load_results(own_results)
