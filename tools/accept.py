@@ -401,12 +401,11 @@ def changed_lines(base: str) -> dict[str, set[int]]:
 def statements(source: str) -> dict[int, int]:
     """The first line of the innermost statement that each line of Python code belongs to.
 
-    Docstrings and other constants that stand alone are left out, as are lines outside a statement.
+    Docstrings and other constants that stand alone are left out, as are lines outside a statement
+    and imports for type checking alone.
     """
     found: dict[int, int] = {}
-    for node in ast.walk(ast.parse(source)):  # outer statements come before inner ones
-        if not isinstance(node, ast.stmt):
-            continue
+    for node in _statements_that_run(ast.parse(source)):  # outer ones come before inner ones
         constant = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
             if constant:
@@ -419,6 +418,17 @@ def statements(source: str) -> dict[int, int]:
         if not text.strip() or text.lstrip().startswith("#")
     ]
     return {line: first for line, first in found.items() if line not in blank}
+
+
+def _statements_that_run(tree: ast.AST) -> Iterator[ast.stmt]:
+    waiting = list(ast.iter_child_nodes(tree))
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.stmt):
+            yield node
+        waiting += ast.iter_child_nodes(node)
 
 
 def commit_code() -> int:

@@ -66,6 +66,11 @@ def test_docstrings_comments_and_blank_lines_are_no_statements():
         assert lines.index(text) + 1 not in found, text
 
 
+def test_imports_for_type_checking_alone_are_no_statements_that_run():
+    source = "A = 1\nif TYPE_CHECKING:  # slow\n    import torch\nif A:\n    B = 2\n"
+    assert accept.statements(source) == {1: 1, 4: 4, 5: 5}
+
+
 def test_changed_lines_are_those_of_the_working_tree(repository):
     path = repository / "pipeline/circle.py"
     path.write_text(CODE.replace("FACTOR = 2.0", "FACTOR = 1.0"))
