@@ -60,15 +60,18 @@ def push(table: str) -> None:
     with opened(recipe) as repo:
         stages = own_stages(repo, recipe)
         store = repo.cloud.get_remote_odb(REMOTE)
+        present = []
         for stage in stages:
             if not _is_needed(stage, stages):
                 continue
             absent = [out for out in _networks(stage) if out.get_obj() is None]
             if not absent:
-                repo.push([stage.addressing], remote=REMOTE)
+                present.append(stage.addressing)
             for out in absent:
                 if not store.exists(out.hash_info.value):
                     _tell(f"{os.path.relpath(out.fs_path)}: is not on this machine; not pushed")
+        if present:
+            repo.push(present, remote=REMOTE)
 
 
 def pull(table: str) -> None:
@@ -82,12 +85,21 @@ def pull(table: str) -> None:
     with opened(recipe) as repo:
         stages = own_stages(repo, recipe)
         store = repo.cloud.get_remote_odb(REMOTE)
-        for stage in stages:
-            absent = [out for out in _networks(stage) if not Path(out.fs_path).exists()]
-            if any(store.exists(out.hash_info.value) for out in absent):
-                repo.fetch([stage.addressing], remote=REMOTE)
-                repo.checkout([stage.addressing], allow_missing=True)
-            for out in absent:
+        absent = {
+            stage: missing
+            for stage in stages
+            if (missing := [out for out in _networks(stage) if not Path(out.fs_path).exists()])
+        }
+        pushed = [
+            stage.addressing
+            for stage, missing in absent.items()
+            if any(store.exists(out.hash_info.value) for out in missing)
+        ]
+        if pushed:
+            repo.fetch(pushed, remote=REMOTE)
+            repo.checkout(pushed, allow_missing=True)
+        for stage, missing in absent.items():
+            for out in missing:
                 if not Path(out.fs_path).exists() and _is_needed(stage, stages):
                     _tell(
                         f"{os.path.relpath(out.fs_path)}: is missing or damaged in {REMOTE}/; "
