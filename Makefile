@@ -28,7 +28,7 @@ $(VENV)/.installed: requirements.txt
 	@touch $@
 
 reproduce: setup ## run the digits pipeline, as dvc repro does, and print its table
-	@python -m tools.campaign digits --jobs $(JOBS)
+	@python -m tools.campaign digits --jobs $(JOBS) --from-scratch
 	@python -m tools.headline results/digits
 	@echo "report: reports/digits/report.html"
 

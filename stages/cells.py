@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.artifacts import write_text
 from pipeline.errors import run
-from pipeline.reporting.listing import cells_of
+from pipeline.recipes import cells_of
 
 
 def main() -> None:

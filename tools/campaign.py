@@ -19,9 +19,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from pipeline.errors import UserError, run
+from pipeline.recipes import opened, own_stages, recipe_of
 from stages.arguments import whole_number
 from tools.carry import pull, restore
-from tools.recipe import opened, own_stages, recipe_of
 from tools.use import use
 
 
@@ -34,12 +34,16 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=whole_number(1, 999), default=2, help="stages at a time (default: 2)"
     )
+    parser.add_argument(
+        "--from-scratch", action="store_true", help="leave what other machines trained where it is"
+    )
     parser.add_argument("--only", nargs="*", default=[], help="these stages and what they need")
     arguments = parser.parse_args()
     use(arguments.table)
     needs = dependencies(recipe_of(arguments.table), arguments.only)
-    restore(arguments.table)
-    pull(arguments.table)
+    if not arguments.from_scratch:
+        restore(arguments.table)
+        pull(arguments.table)
     failed = Campaign(needs, arguments.jobs).run()
     if failed:
         raise UserError(f"{len(failed)} of {len(needs)} stages failed: {', '.join(failed)}")

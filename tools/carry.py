@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import sha256, write_bytes
 from pipeline.errors import UserError, one_line, run
-from tools.recipe import opened, own_stages, recipe_of
+from pipeline.recipes import opened, own_stages, recipe_of
 from tools.use import use
 
 if TYPE_CHECKING:

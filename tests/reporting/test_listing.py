@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.reporting.listing import LISTING, cells_of, evaluated
+from pipeline.recipes import cells_of
+from pipeline.reporting.listing import LISTING, evaluated
 from pipeline.reporting.overview import load_tables
 from pipeline.reporting.results import load_results
 from tests.clone import Clone

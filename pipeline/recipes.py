@@ -1,4 +1,4 @@
-"""The recipe of a table, as DVC reads it."""
+"""Recipes, the dvc.yaml files, as DVC reads them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def opened(recipe: Path) -> Iterator["Repo"]:
     Raises:
         UserError: DVC cannot read it, or cannot do what the block asks of it.
     """
-    # they take a second, which --help need not wait for
+    # they take a second, which a report and --help need not wait for
     from dvc.exceptions import DvcException  # noqa: PLC0415
     from dvc.repo import Repo  # noqa: PLC0415
 
@@ -38,3 +38,27 @@ def opened(recipe: Path) -> Iterator["Repo"]:
 def own_stages(repo: "Repo", recipe: Path) -> list["PipelineStage"]:
     """The stages of one recipe, of all that DVC sees."""
     return [each for each in repo.index.stages if Path(each.path).parent.samefile(recipe.parent)]
+
+
+def cells_of(recipe: Path, results: Path) -> list[str]:
+    """Names of the cells that the stages of a dvc.yaml evaluate, sorted.
+
+    Args:
+        recipe: the dvc.yaml, of which the stages are as DVC resolves them.
+        results: folder of the table's results.
+
+    Raises:
+        UserError: DVC cannot read `recipe`.
+    """
+    from dvc.dvcfile import load_file  # noqa: PLC0415 it takes a second, see opened
+
+    with opened(recipe) as repo:
+        stages = load_file(repo, str(recipe)).stages.values()
+        outputs = [Path(out.fspath) for stage in stages for out in stage.outs]
+    results = results.resolve()
+    metrics = (
+        path.relative_to(results)
+        for path in outputs
+        if path.is_relative_to(results) and path.suffix == ".json" and path.parent.name != "details"
+    )
+    return sorted(path.with_suffix("").as_posix() for path in metrics)
