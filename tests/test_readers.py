@@ -241,14 +241,14 @@ def test_checkpoint(content):
     source = Path("epoch-0001.safetensors")
 
     def read():
-        return unpack(*read_checkpoint(content, str(source)), MODEL, OPTIMIZER, str(source))
+        return unpack(*read_checkpoint(content, str(source)), MODEL, OPTIMIZER, str(source), 2)
 
     found = outcome(read, source)
     if found is None:
         after = MODEL.state_dict(), OPTIMIZER.state_dict()
         torch.testing.assert_close(after, before, rtol=0, atol=0, equal_nan=True)
     else:
-        assert found[1] == len(found[0].history.curves)
+        assert found[1] == len(found[0].history.curves) <= 2
         MODEL.zero_grad()
         MODEL(torch.ones(4, 2)).sum().backward()
         OPTIMIZER.step()

@@ -16,7 +16,7 @@ from pipeline.artifacts import read_json, reading, sha256
 from pipeline.errors import UserError
 from pipeline.evaluation.outcomes import read_outcomes
 from pipeline.names import FILE_NAME, LOSSES, NETWORKS
-from pipeline.params import UnitShare
+from pipeline.params import Confidence, Resamples, UnitShare
 from pipeline.reporting.listing import evaluated
 from pipeline.reporting.rows import ROWS, Row, row_named
 from pipeline.reporting.statistics import ROUNDING
@@ -152,8 +152,8 @@ class Schedule(BaseModel):
 class EvaluationParams(BaseModel):
     """The section `evaluation` of the params."""
 
-    bootstrap_resamples: Annotated[int, Field(gt=0, le=10**7)]
-    confidence: Annotated[float, Field(gt=0, lt=1)]
+    bootstrap_resamples: Resamples
+    confidence: Confidence
 
 
 class Machine(BaseModel):

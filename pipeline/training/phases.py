@@ -18,7 +18,7 @@ from pipeline.data.prepared import Manifest, SplitName, StreamedManifest
 from pipeline.device import Execution, compiling, configure, select_device, within_memory
 from pipeline.distributed import World, process_group
 from pipeline.errors import UserError
-from pipeline.models.architecture import Architecture, design
+from pipeline.models.architecture import Architecture, check_same, design
 from pipeline.models.pretrained import load_pretrained
 from pipeline.models.registry import build
 from pipeline.models.saved import (
@@ -157,7 +157,7 @@ def _network(
     if plan.start_folder is not None:
         role = "step one" if plan.step == "two" else "teacher"
         shared = {"network", "classes", "channels", "image_size"}
-        _check_same(architecture, role, plan.start_folder, shared)
+        _check_fits(architecture, role, plan.start_folder, shared)
         source, found = load_trained(plan.start_folder, plan.start_weights)
         if plan.step == "two" and found.step != "one":
             raise UserError(
@@ -174,7 +174,7 @@ def _teachers(
     shared = {"classes", "channels", "image_size"}
     for role, folder in (("teacher", plan.teacher_folder), ("distiller", plan.distiller_folder)):
         if folder is not None:
-            _check_same(architecture, role, folder, shared)
+            _check_fits(architecture, role, folder, shared)
     teacher = distiller = None
     if plan.teacher_folder is not None and "mimicking" in plan.losses:
         teacher = execution.place(load_trained(plan.teacher_folder, "best")[0])
@@ -186,15 +186,11 @@ def _teachers(
     return teacher, distiller
 
 
-def _check_same(architecture: Architecture, role: str, folder: Path, keys: Set[str]) -> None:
+def _check_fits(architecture: Architecture, role: str, folder: Path, keys: Set[str]) -> None:
     """Refuse the network in `folder`, in this `role`, if `architecture` differs in `keys`."""
     found = load_description(folder).architecture
-    for key in sorted(keys):
-        value, wanted = getattr(found, key), getattr(architecture, key)
-        if value != wanted:
-            raise UserError(
-                f"{role} {folder}: its {key} is {value!r}, this network's is {wanted!r}"
-            )
+    wanted = {key: getattr(architecture, key) for key in sorted(keys)}
+    check_same(f"{role} {folder}", found, "this network", wanted)
 
 
 def _task(

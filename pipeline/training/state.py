@@ -109,6 +109,7 @@ def unpack(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     source: str,
+    epochs: int,
 ) -> tuple[Outcome, int]:
     """Bring `model` and `optimizer` to where `pack` found them, or leave both as they are.
 
@@ -118,6 +119,7 @@ def unpack(
         model: network of the same architecture, changed in place.
         optimizer: optimizer of `model`, changed in place.
         source: name of the checkpoint in error messages.
+        epochs: of the whole training.
 
     Returns:
         The outcome so far, and the number of finished epochs.
@@ -126,7 +128,7 @@ def unpack(
         UserError: the tensors belong to another architecture or optimizer, or the state is not what
             `pack` made.
     """
-    _check_saved_state(state, source)
+    _check_saved_state(state, source, epochs)
     weights, best = _section(tensors, "model"), _section(tensors, "best")
     check_state(model, weights, source)
     check_state(model, best, source)
@@ -143,7 +145,7 @@ def unpack(
     return outcome, state["epochs_done"]
 
 
-def _check_saved_state(state: dict[str, Any], source: str) -> None:
+def _check_saved_state(state: dict[str, Any], source: str, epochs: int) -> None:
     try:
         saved = _SavedState.model_validate(state)
     except ValidationError as error:
@@ -153,7 +155,8 @@ def _check_saved_state(state: dict[str, Any], source: str) -> None:
     found = {
         "history": saved.history.keys() == COLUMNS.keys()
         and all(row.keys() == COLUMNS[name] for name in COLUMNS for row in saved.history[name]),
-        "epochs_done": all(
+        "epochs_done": saved.epochs_done <= epochs
+        and all(
             len(rows) == saved.epochs_done
             and all(row.get("epoch") == number for number, row in enumerate(rows, start=1))
             for rows in (curves, timing)

@@ -185,6 +185,7 @@ class Trainer:
     def _restore(self, scratch: Scratch) -> tuple[Outcome, int]:
         """Restore network and optimizer; return the outcome and the number of finished epochs."""
         found = scratch.intact() if self._world.is_main else iter(())
+        epochs = self._task.phase.epochs
         while True:
             path, content = next(found, (None, None))
             saved = self._world.broadcast(content, self._execution.device)
@@ -192,7 +193,7 @@ class Trainer:
                 return Outcome(history=History(kurtosis=self._kurtosis(0))), 0
             try:
                 tensors, state = read_checkpoint(saved, str(path))
-                return unpack(tensors, state, self._model, self._optimizer, str(path))
+                return unpack(tensors, state, self._model, self._optimizer, str(path), epochs)
             except UserError as error:  # in every process, as all have the same bytes
                 if self._world.is_main:
                     print(one_line(f"{error}; refused"), file=sys.stderr)

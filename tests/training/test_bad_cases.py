@@ -177,7 +177,7 @@ def test_a_teacher_of_other_classes(make_workplace, run_here):
     description["architecture"]["classes"] = 7
     write_json(folder / TEACHER / "model.json", description)
     end = run_here("binarize", folder, *arguments("binarize"))
-    assert_one_line(end, f"teacher {TEACHER}: its classes is 7, this network's is 10")
+    assert_one_line(end, f"teacher {TEACHER}: its classes is 7, that of this network is 10")
     assert_nothing_written(folder)
 
 
@@ -290,7 +290,7 @@ def test_a_forged_timing(interrupted, changes):
     tensors, state = read_checkpoint(checkpoint.read_bytes(), "a checkpoint")
     state["history"]["timing"][0] |= changes
     with pytest.raises(UserError, match="timing does not fit the rest"):
-        unpack(tensors, state, nn.Module(), torch.optim.SGD([torch.zeros(1)]), "a checkpoint")
+        unpack(tensors, state, nn.Module(), torch.optim.SGD([torch.zeros(1)]), "a checkpoint", 2)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,14 @@ def test_forged_curves(interrupted, changes, key):
     tensors, state = read_checkpoint(checkpoint.read_bytes(), "a checkpoint")
     state["history"]["curves"][0] |= changes
     with pytest.raises(UserError, match=f"{key} does not fit the rest"):
-        unpack(tensors, state, nn.Module(), torch.optim.SGD([torch.zeros(1)]), "a checkpoint")
+        unpack(tensors, state, nn.Module(), torch.optim.SGD([torch.zeros(1)]), "a checkpoint", 2)
+
+
+def test_a_checkpoint_with_more_epochs_than_the_training(interrupted):
+    _, checkpoint = interrupted
+    tensors, state = read_checkpoint(checkpoint.read_bytes(), "a checkpoint")
+    with pytest.raises(UserError, match="epochs_done does not fit the rest"):
+        unpack(tensors, state, nn.Module(), torch.optim.SGD([torch.zeros(1)]), "a checkpoint", 0)
 
 
 def test_a_checkpoint_that_is_no_safetensors_file(interrupted, run_here):

@@ -179,7 +179,7 @@ def test_a_student_does_not_start_from_a_teacher_of_another_network(folder, run_
         TEACHER,
     ]
     end = run_here("binarize", folder, *options)
-    found = "its network is 'torchvision_resnet18', this network's is 'imagenet_resnet18'"
+    found = "its network is 'torchvision_resnet18', that of this network is 'imagenet_resnet18'"
     assert_one_line(end, f"teacher {TEACHER}: {found}")
 
 

@@ -170,7 +170,7 @@ def test_a_distiller_of_other_classes(copy, run_here):
     description["architecture"]["classes"] = 7
     write_json(folder / DISTILLER / "model.json", description)
     end = run_here("binarize", folder, *step_two(distiller=DISTILLER))
-    assert_one_line(end, f"distiller {DISTILLER}: its classes is 7, this network's is 10")
+    assert_one_line(end, f"distiller {DISTILLER}: its classes is 7, that of this network is 10")
     assert_nothing_written(folder)
 
 
@@ -185,7 +185,7 @@ BAD = {
     ),
     "another architecture": (
         step_two(step_one=DISTILLER),
-        f"step one {DISTILLER}: its network is 'vgg_small', this network's is 'resnet20'",
+        f"step one {DISTILLER}: its network is 'vgg_small', that of this network is 'resnet20'",
     ),
     "what is no step one": (
         step_two(step_one=TEACHER),
