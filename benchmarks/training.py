@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from benchmarks import epoch, inputs, profile, terms
-from benchmarks.allocator import keep_freed_memory
 from benchmarks.workload import Network, Workload, load_images
 from pipeline.artifacts import write_json
 from pipeline.device import configure, select_device
@@ -59,7 +58,6 @@ def main() -> None:
         if part not in PARTS:
             parser.error(f"there is no part {part!r}: allowed are {', '.join(PARTS)}")
 
-    keep_freed_memory()
     device = select_device()
     params = load_params(arguments.params)
     compute = params.compute.model_copy(update={"threads": arguments.threads})

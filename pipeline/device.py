@@ -10,9 +10,17 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from pipeline.allocator import keep_freed_memory
 from pipeline.distributed import LARGEST_WORLD, number_of_torchrun
 from pipeline.errors import UserError
 from pipeline.params import Compute
+
+PORTABLE_ARITHMETIC = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "COMPATIBLE",
+}
+"""Environment variables that PyTorch, oneDNN and MKL read before they first compute on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ def _has_bfloat16(cuda: bool) -> bool:
 
 
 def configure(compute: Compute, device: torch.device, *, binary: bool) -> Execution:
-    """Apply threads and determinism to this process and decide every `auto`.
+    """Apply threads, arithmetic and determinism to this process and decide every `auto`.
 
     A CPU without bfloat16 instructions emulates them and is ten times slower than in float32, and
     GPUs before Ampere emulate them too, so `auto` chooses bfloat16 only where they exist. On a CPU,
@@ -135,6 +143,10 @@ def configure(compute: Compute, device: torch.device, *, binary: bool) -> Execut
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
+    else:
+        keep_freed_memory()
+        if compute.portable and torch.cpu._is_avx2_supported():
+            os.environ |= PORTABLE_ARITHMETIC
     torch.backends.cudnn.allow_tf32 = False  # no TF32 for float32, as is torch's default for matmul
     on_cuda = {"auto": cuda, "on": True, "off": False}
     compiler = _compiler()

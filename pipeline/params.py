@@ -42,6 +42,8 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 UnitShare = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Resamples = Annotated[int, Field(gt=0, le=10**7)]
+Confidence = Annotated[float, Field(ge=0.5, le=0.9999)]
 Pixels = Annotated[int, Field(gt=0, le=2**13)]
 """Side of an image; at 2**14 it has more pixels than Pillow opens without a warning."""
 Channels = Annotated[int, Field(gt=0, le=2**10)]
@@ -207,14 +209,16 @@ class Compute(Section):
     """Deterministic algorithms; on CUDA they cost time, on CPU nothing."""
     threads: Annotated[int, Field(ge=0, le=1024)]
     """CPU threads of one process; 0 leaves torch's default."""
+    portable: bool = False
+    """Compute the same bits on every x86-64 CPU with AVX2, which is slower on one with AVX512."""
 
 
 class Evaluation(Section):
     """How a trained network is judged."""
 
-    bootstrap_resamples: Annotated[int, Field(gt=0, le=10**7)]
+    bootstrap_resamples: Resamples
     """Bootstrap draws for each interval of a report, which takes at least 20,000."""
-    confidence: Annotated[float, Field(ge=0.5, le=0.9999)]
+    confidence: Confidence
     feature_map_image: NonNegativeInt
     """Index of the test image whose feature maps are drawn."""
 
@@ -270,6 +274,20 @@ class Params(Section):
                 f"binarization.ede_t_min is {first:g}: must be at most binarization.ede_t_max, "
                 f"{last:g}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _computes_portably(self) -> Self:
+        compute = self.compute
+        wanted = {"precision": "float32", "compile": "off"}
+        for key, value in wanted.items():
+            if compute.portable and getattr(compute, key) != value:
+                raise ValueError(
+                    f"compute.{key} is {getattr(compute, key)!r}: with compute.portable it must be "
+                    f"{value!r}"
+                )
+        if compute.portable and not compute.threads:
+            raise ValueError("compute.threads is 0: with compute.portable it must be at least 1")
         return self
 
     @model_validator(mode="after")

@@ -53,6 +53,18 @@ STREAMING = {
     "statistics": "measured",
 }
 BAD = {
+    "portable, compiled": (
+        {"compute.portable": True, "compute.threads": 1, "compute.compile": "on"},
+        "compute.compile is 'on': with compute.portable it must be 'off'",
+    ),
+    "portable in bfloat16": (
+        {"compute.portable": True, "compute.threads": 1, "compute.precision": "bfloat16"},
+        "compute.precision is 'bfloat16': with compute.portable it must be 'float32'",
+    ),
+    "portable, any threads": (
+        {"compute.portable": True, "compute.threads": 0},
+        "compute.threads is 0: with compute.portable it must be at least 1",
+    ),
     "unknown key": ({"student.epoch": 3}, "student.epoch is unknown"),
     "not a number": ({"student.learning_rate": "low"}, "learning_rate is 'low': Input should be"),
     "not an integer": (

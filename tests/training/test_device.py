@@ -1,14 +1,15 @@
 import os
+import subprocess
 import sys
 
 import pytest
 import torch
 from torch import nn
 
-from pipeline.device import configure, select_device
+from pipeline.device import PORTABLE_ARITHMETIC, configure, select_device
 from pipeline.errors import UserError
 from pipeline.provenance import provenance
-from tests.conftest import needs_cuda
+from tests.conftest import ROOT, needs_cuda
 from tests.training.conftest import tiny_params
 
 CPU = torch.device("cpu")
@@ -27,6 +28,40 @@ def _restore():
 
 def compute(**overrides):
     return tiny_params({f"compute.{key}": value for key, value in overrides.items()}).compute
+
+
+PRODUCT = """
+import torch
+from pipeline.device import configure
+from pipeline.params import Compute
+
+compute = Compute.model_validate_json('COMPUTE')
+configure(compute, torch.device("cpu"), binary=False)
+generator = torch.Generator().manual_seed(0)
+left, right = torch.randn(2, 300, 300, generator=generator)
+print(torch.backends.cpu.get_cpu_capability(), (left @ right).double().square().sum().item())
+"""
+
+
+def multiplied(environment=None, **overrides):
+    """The instructions that another process used for a matrix product, and a sum that tells it."""
+    program = PRODUCT.replace("COMPUTE", compute(**overrides).model_dump_json())
+    end = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return end.stdout.split()
+
+
+@pytest.mark.skipif(not torch.cpu._is_avx2_supported(), reason="needs a CPU with AVX2")
+def test_portable_arithmetic_is_set_before_anything_is_computed():
+    portable = multiplied(portable=True)
+    assert portable[0] == "AVX2"
+    assert portable == multiplied(PORTABLE_ARITHMETIC, portable=False)
 
 
 def test_the_cpu_can_be_named(monkeypatch):

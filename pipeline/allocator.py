@@ -10,9 +10,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def keep_freed_memory() -> None:
     """Make glibc's malloc keep freed memory for the next tensor; without glibc, do nothing.
 
-    Loops that take turns in one process leave holes in each other's heap. The memory of tensors of
-    megabytes then goes back to the system and is fetched anew, page by page, in each step. Kurtosis
-    loss and WDM, which find their memory ready in a training of its own, took 40 % longer that way.
+    By default malloc returns the memory of tensors of megabytes to the system, which hands it out
+    anew, page by page, in each step. A training of ResNet-20 on CIFAR-10 spent a fifth of its time
+    on that.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
