@@ -36,8 +36,28 @@ def opened(recipe: Path) -> Iterator["Repo"]:
 
 
 def own_stages(repo: "Repo", recipe: Path) -> list["PipelineStage"]:
-    """The stages of one recipe, of all that DVC sees."""
-    return [each for each in repo.index.stages if Path(each.path).parent.samefile(recipe.parent)]
+    """The stages of one recipe, of all that DVC sees.
+
+    Raises:
+        UserError: DVC cannot read a recipe.
+    """
+    with _parsing(recipe):
+        stages = repo.index.stages
+    return [each for each in stages if Path(each.path).parent.samefile(recipe.parent)]
+
+
+@contextlib.contextmanager
+def _parsing(recipe: Path) -> Iterator[None]:
+    """Turn what DVC does not expect in a file, such as a date that is none, into one line.
+
+    Raises:
+        UserError: the block raised what such values cause.
+    """
+    try:
+        yield
+    except (RecursionError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{recipe} or a file that it names: cannot be read ({reason})") from error
 
 
 def cells_of(recipe: Path, results: Path) -> list[str]:
@@ -52,7 +72,7 @@ def cells_of(recipe: Path, results: Path) -> list[str]:
     """
     from dvc.dvcfile import load_file  # noqa: PLC0415 it takes a second, see opened
 
-    with opened(recipe) as repo:
+    with opened(recipe) as repo, _parsing(recipe):
         stages = load_file(repo, str(recipe)).stages.values()
         outputs = [Path(out.fspath) for stage in stages for out in stage.outs]
     results = results.resolve()

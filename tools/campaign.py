@@ -61,9 +61,9 @@ def dependencies(recipe: Path, only: list[str]) -> dict[str, set[str]]:
         UserError: the recipe has no stage of such a name, or DVC cannot read it.
     """
     with opened(recipe) as repo:
+        own = [stage.addressing for stage in own_stages(repo, recipe)]
         graph = repo.index.graph
         stages = repo.index.stages
-        own = [stage.addressing for stage in own_stages(repo, recipe)]
     needs = {each.addressing: {other.addressing for other in graph[each]} for each in stages}
     prefix = "" if recipe == Path("dvc.yaml") else f"{recipe}:"
     wanted: list[str] = [f"{prefix}{name}" for name in only] or own

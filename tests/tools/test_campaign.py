@@ -141,3 +141,14 @@ def test_a_recipe_that_dvc_cannot_read_is_one_line(repository, damage):
     assert end.returncode == 1
     assert end.stderr.startswith("error: tables/small/dvc.yaml: ")
     assert end.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["2020-13-45", "!!set {a, b}", '!!int "abc"', "&again [*again]"])
+def test_a_value_that_dvc_does_not_expect_is_one_line(repository, value):
+    recipe = repository / "tables/small/dvc.yaml"
+    recipe.with_name("cells.yaml").write_text(f"table: small\nodd: {value}\n")
+    recipe.write_text("vars: [cells.yaml]\nstages: {}\n")
+    end = campaign(repository, "small")
+    assert end.returncode == 1
+    assert end.stderr.startswith("error: tables/small/")
+    assert end.stderr.count("\n") == 1
