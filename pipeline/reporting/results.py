@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic_core import to_json
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
@@ -33,6 +34,18 @@ Positive = Annotated[float, Field(gt=0, le=LARGEST_REAL)]
 Network = Annotated[str, Field(pattern=r"^\w+$")]
 FileName = Annotated[str, Field(pattern=f"^{FILE_NAME}$")]
 """Part of a path, so it must not lead out of its folder."""
+
+
+def _shown(value: Any) -> Any:
+    try:
+        to_json(value)
+    except ValueError:
+        raise ValueError("is nested too deeply") from None
+    return value
+
+
+Shallow = AfterValidator(_shown)
+"""The report writes it as JSON, for which some hundred levels are the limit."""
 
 
 def _numbers(line: Any) -> Any:
@@ -198,9 +211,9 @@ class Details(BaseModel):
     start: FileName | None = None
     """Cell of step one, if there were two steps."""
     pretrained: bool = False
-    architecture: dict[str, Any]
-    params: dict[str, dict[str, Any]]
-    manifest: Manifest
+    architecture: Annotated[dict[str, Any], Shallow]
+    params: Annotated[dict[str, dict[str, Any]], Shallow]
+    manifest: Annotated[Manifest, Shallow]
     classes: list[str]
     confusion: list[Annotated[list[Count], BeforeValidator(_numbers)]]
     """Test images by true (line) and predicted class."""

@@ -1,3 +1,4 @@
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.reporting.synthetic import MANIFEST, PARAMS, edit_json
 
 CELL = "resnet20-binary-1"
 EVALUATION = PARAMS["evaluation"]
+DEEP = functools.reduce(lambda inner, _: [inner], range(400), 1)
 
 
 def test_cells_come_by_network_row_and_seed(few_results: Path) -> None:
@@ -137,6 +139,12 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
         (_edit(f"details/{CELL}.json", start="../../x"), "start is '../../x': String should match"),
         (_write(f"provenance/{CELL}.json", "{"), f"provenance/{CELL}.json: is not valid JSON"),
         (_edit(f"details/{CELL}.json", manifest=3), f"details/{CELL}.json: manifest is 3"),
+        (_edit(f"details/{CELL}.json", architecture={"a": DEEP}), "error, is nested too deeply"),
+        (_edit(f"details/{CELL}.json", params={"a": {"b": DEEP}}), "error, is nested too deeply"),
+        (
+            _edit(f"details/{CELL}.json", manifest=MANIFEST | {"origin": {"a": DEEP}}),
+            "error, is nested too deeply",
+        ),
         (
             _edit(f"details/{CELL}.json", confusion=[[1, 2]]),
             f"details/{CELL}.json: confusion must be 10 x 10",
@@ -166,7 +174,7 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
         ),
         (
             _edit(f"details/{CELL}.json", params={"evaluation": EVALUATION | {"confidence": 2}}),
-            f"details/{CELL}.json: params.evaluation.confidence is 2: Input should be less than 1",
+            f"details/{CELL}.json: params.evaluation.confidence is 2: Input should be less than",
         ),
         (
             _edit(f"details/{CELL}.json", params={"evaluation": EVALUATION}),
