@@ -47,7 +47,9 @@ WRITTEN = ("data", "models", "results", "exports")
 """Folders that the stages write to."""
 UNTRACKED_OUTPUT = "provenance"
 """Folder below results/<table>/ that differs from run to run."""
-CHECKED = re.compile(r"(pipeline/(?!reporting/)|stages/(?!(cells|report|site|study)\.py)).*\.py")
+CHECKED = re.compile(
+    r"(pipeline/(?!reporting/|recipes\.py)|stages/(?!(cells|report|site|study)\.py)).*\.py"
+)
 """Code whose changed lines must have run."""
 DECISIVE = re.compile(rf"{CHECKED.pattern}|.*(dvc|cells|params|two_steps)\.yaml")
 """Files that decide what a chain computes."""
