@@ -22,6 +22,10 @@ def pytest_addoption(parser) -> None:
     parser.addoption(
         "--kills", type=int, default=2, help="kills of each kind of training in test_kills.py"
     )
+    parser.addoption(
+        "--emulate", nargs="+", default=[], metavar="CPU",
+        help="models of qemu-x86_64 that test_portable.py trains on, for minutes each",
+    )  # fmt: skip
 
 
 def read_yaml(path: Path) -> dict:
@@ -66,8 +70,12 @@ TINY = {
     "student.batch_size": 32,
     "evaluation.bootstrap_resamples": 50,
     "compute.threads": 1,
+    "compute.portable": False,
 }
-"""The digits run at its smallest: 8x8 pixels, 120 images, two epochs."""
+"""The digits run at its smallest: 8x8 pixels, 120 images, two epochs.
+
+compute.portable takes no effect in a process that has computed, as tests have.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
