@@ -10,7 +10,10 @@ from pathlib import Path
 from tests.conftest import ROOT, read_yaml, with_overrides, write_yaml
 from tools.use import use
 
-GENERATED = re.compile(r"results/|(.*/)?dvc\.lock$|reports/[^/]+/|tables/[^/]+/images\.json$")
+GENERATED = re.compile(
+    r"(checkpoints|exports|networks|results)/|(.*/)?dvc\.lock$|reports/[^/]+/"
+    r"|tables/[^/]+/images\.json$"
+)
 """What DVC makes."""
 
 

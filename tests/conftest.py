@@ -10,10 +10,12 @@ from typing import NamedTuple
 import pytest
 import torch
 from ruamel.yaml import YAML
+from tqdm import tqdm
 
 from pipeline.artifacts import sha256
 from pipeline.errors import run
 
+tqdm.monitor_interval = 0  # its thread ended test processes: "unexpected error" of a futex
 ROOT = Path(__file__).parents[1]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -20,6 +20,7 @@ FEW = {
     "finetune.epochs": 1,
     "student.epochs": 1,
     "compute.threads": 1,
+    "compute.precision": "float32",
     "compute.compile": "off",
 }
 

@@ -32,6 +32,7 @@ TINY = {
         for key, value in SCHEDULE.items()
     },
     "step_one.initialize": "random",
+    "compute.precision": "float32",
 }
 
 
