@@ -11,7 +11,7 @@ from tests.conftest import ROOT, read_yaml, with_overrides, write_yaml
 from tools.use import use
 
 GENERATED = re.compile(
-    r"(checkpoints|exports|networks|results)/|(.*/)?dvc\.lock$|reports/[^/]+/"
+    r"(checkpoints|networks|results)/|(.*/)?dvc\.lock$|reports/[^/]+/"
     r"|tables/[^/]+/images\.json$"
 )
 """What DVC makes."""
