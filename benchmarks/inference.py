@@ -75,7 +75,7 @@ def main() -> None:
         "full_precision_activation": "hardtanh",
     }
     form = params.network.model_copy(update=twins_of_one_form)
-    alike = {"threads": arguments.threads, "precision": "float32"}
+    alike = {"threads": arguments.threads, "precision": "float32", "portable": False}
     execution = configure(params.compute.model_copy(update=alike), CPU, binary=False)
     result: dict[str, Any] = {
         "hardware": {**provenance(execution), "openvino": ov.get_version()},

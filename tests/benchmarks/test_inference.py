@@ -1,5 +1,6 @@
 """The benchmark of exported networks at its smallest."""
 
+import os
 import sys
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from benchmarks import inference, paired
 from benchmarks.table import render
+from pipeline.device import PORTABLE_ARITHMETIC
 from pipeline.reporting.speed import FORMS, read_measurements
 
 
@@ -24,6 +26,7 @@ def test_the_report_and_the_page_read_what_it_writes(tmp_path, monkeypatch) -> N
     monkeypatch.setattr(sys, "argv", f"inference resnet20 --rounds 3 --out {out}".split())
 
     inference.main()
+    assert not PORTABLE_ARITHMETIC.keys() & os.environ.keys(), "it may use what the CPU has"
 
     [measurement] = read_measurements(tmp_path)
     assert measurement.hardware.threads == 1
