@@ -174,7 +174,8 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
         ),
         (
             _edit(f"details/{CELL}.json", params={"evaluation": EVALUATION | {"confidence": 2}}),
-            f"details/{CELL}.json: params.evaluation.confidence is 2: Input should be less than",
+            f"details/{CELL}.json: params.evaluation.confidence is 2: "
+            "Input should be less than or equal to 0.9999",
         ),
         (
             _edit(f"details/{CELL}.json", params={"evaluation": EVALUATION}),
