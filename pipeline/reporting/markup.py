@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import mistune
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipeline.errors import one_line
 from pipeline.reporting.tables import Table
@@ -18,6 +18,15 @@ TEMPLATES = Environment(
     autoescape=True,
     undefined=StrictUndefined,
 )
+
+
+def breakable(text: Markup | str) -> Markup:
+    """The text, in which a path or a name may wrap between its parts; what is no markup is escaped."""
+    between = r"::|(?<!<)[/_]|(?<=[a-z])[.,](?=[a-z])"
+    return Markup(re.sub(f"({between})", r"\1<wbr>", str(escape(text))))
+
+
+TEMPLATES.filters["breakable"] = breakable
 
 
 class Link(NamedTuple):
@@ -78,6 +87,10 @@ class Prose(mistune.HTMLRenderer):
         if level == 2:
             self.sections.append({"id": place, "text": words})
         return part("heading", level=level, text=words, id=place) + "\n"
+
+    def codespan(self, text: str) -> str:
+        """Code in a line of text, which may wrap between the parts of a path or a name."""
+        return breakable(Markup(super().codespan(text)))
 
     def place(self, heading: str) -> str:
         """The name of a heading's anchor, for links to the heading."""

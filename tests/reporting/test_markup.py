@@ -58,7 +58,7 @@ def test_html_aligns_numbers_and_escapes_text() -> None:
 def test_an_address_is_a_link_and_nothing_else_is() -> None:
     cells = ["https://example.org/a?b&c", 'https://"><img', "javascript:alert(1)", "http://a"]
     html = to_html(_table(pd.DataFrame({"Page": cells})), "", prose=False, **REST)
-    assert '<a href="https://example.org/a?b&amp;c">example.org/a?b&amp;c</a>' in html
+    assert '<a href="https://example.org/a?b&amp;c">example.<wbr>org/<wbr>a?b&amp;c</a>' in html
     assert '<a href="https://&#34;&gt;&lt;img">' in html
     assert html.count("<td") - 2 == html.count('<a href="https')
 
@@ -106,3 +106,10 @@ def test_prose_is_markdown_without_html_of_its_own() -> None:
     assert "&lt;img" in html
     assert "<img" not in html
     assert "javascript:" not in html
+
+
+def test_code_may_wrap_between_the_parts_of_a_name() -> None:
+    html = Prose().render("`tests/a_b.py::c,d` and `<e>/f` and `1,000`")
+    assert "<code>tests/<wbr>a_<wbr>b.<wbr>py::<wbr>c,<wbr>d</code>" in html
+    assert "<code>1,000</code>" in html
+    assert "<code>&lt;e&gt;/<wbr>f</code>" in html

@@ -58,7 +58,7 @@ def test_every_number_of_the_first_page_stands_in_readme(tmp_path: Path) -> None
     ("sentence", "file", "query", "columns"),
     [
         (
-            r"(\S+) points \*below\* binary training alone \(95 % interval (\S+) to (\S+) after",
+            r"(\S+) points \*below\* one trained with .* \(95 % interval (\S+) to (\S+) after",
             "study/tables/ablation-resnet20.csv",
             "row == 'complete' and against == 'binary'",
             ["difference_mean", "holm_high", "holm_low"],
@@ -93,3 +93,20 @@ def test_the_sentences_of_readme_say_what_the_tables_do(
     decimals = [len(number.partition(".")[2]) for number in told]
     values = [abs(line[column]) for column in columns]
     assert [f"{v:.{d}f}" for v, d in zip(values, decimals, strict=True)] == list(told)
+
+
+def test_readme_counts_the_layers_with_two_modes_as_the_study_does() -> None:
+    readme = re.sub(r"(?<!\n)\n +", " ", (ROOT / "README.md").read_text())
+    [told] = re.findall(
+        r"makes (\d+) to (\d+) of the teacher's 18 layers bimodal, and (\d+) to (\d+) of the student "
+        r"that mimics it; a student with the kurtosis loss alone has (\d+) or (\d+)\.",
+        readme,
+    )
+    counts: list[int] = []
+    for row in ("kurtosis", "complete", "binary-kurtosis"):
+        files = sorted((ROOT / "results/study/details").glob(f"resnet20-{row}-[0-9]*.json"))
+        layers = [json.loads(file.read_text())["layers"] for file in files]
+        assert [len(each) for each in layers] == [18] * 10
+        with_two = [sum(layer["two_modes"] for layer in each) for each in layers]
+        counts += [min(with_two), max(with_two)]
+    assert [int(number) for number in told] == counts

@@ -17,7 +17,7 @@ EDGE = 0.985
 TRAININGS = (
     (REAL, "teacher", "full precision"),
     (TUNED, "fine-tune", "+ kurtosis loss"),
-    (COMPLETE, "binarize", "+ WDM, distillation"),
+    (COMPLETE, "binarize", "1 bit, all losses"),
 )
 """Row, stage and what it adds; one column each."""
 WEIGHTS = ("Weights", "Weights", "Latent weights")
