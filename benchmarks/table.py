@@ -6,6 +6,7 @@ reads   benchmarks/results/<machine>/<part>.json or <part>-<what>.json, written 
 writes  docs/speed.md between its two marks
 """
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ START, END = "<!-- tables -->", "<!-- end -->"
 
 def main() -> None:
     """Entry point."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     before, rest = PAGE.read_text().split(START)
     after = rest.split(END)[1]
     write_text(PAGE, f"{before}{START}\n\n{render(RESULTS)}\n{END}{after}")

@@ -11,6 +11,7 @@ Prints a line of a Markdown table for each case. It says in how many percent of 
 many the p-value of a difference is below 0.05 / 8, Holm's first threshold in a family of eight.
 """
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -58,6 +59,9 @@ EXPERIMENTS = ((1000, SMALL + NEARLY_PERFECT), (300, LARGE))
 
 def main() -> None:
     """Entry point."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     print(
         "| images | top-1 | spread, points | seeds | experiments | row | difference | p < .05/8 |"
     )

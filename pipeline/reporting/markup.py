@@ -21,8 +21,8 @@ TEMPLATES = Environment(
 
 
 def breakable(text: Markup | str) -> Markup:
-    """The text, in which a path or a name may wrap between its parts; what is no markup is escaped."""
-    between = r"::|(?<!<)[/_]|(?<=[a-z])[.,](?=[a-z])"
+    """Let a path or a name wrap between its parts; text that is no markup is escaped."""
+    between = r"::|(?<=[^<\d])/|_|(?<=[a-z])[.,](?=[a-z])"
     return Markup(re.sub(f"({between})", r"\1<wbr>", str(escape(text))))
 
 

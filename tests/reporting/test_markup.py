@@ -109,7 +109,7 @@ def test_prose_is_markdown_without_html_of_its_own() -> None:
 
 
 def test_code_may_wrap_between_the_parts_of_a_name() -> None:
-    html = Prose().render("`tests/a_b.py::c,d` and `<e>/f` and `1,000`")
+    html = Prose().render("`tests/a_b.py::c,d` and `<e>/f` and `1,000 at 32/32`")
     assert "<code>tests/<wbr>a_<wbr>b.<wbr>py::<wbr>c,<wbr>d</code>" in html
-    assert "<code>1,000</code>" in html
+    assert "<code>1,000 at 32/32</code>" in html
     assert "<code>&lt;e&gt;/<wbr>f</code>" in html

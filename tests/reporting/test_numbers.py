@@ -98,8 +98,8 @@ def test_the_sentences_of_readme_say_what_the_tables_do(
 def test_readme_counts_the_layers_with_two_modes_as_the_study_does() -> None:
     readme = re.sub(r"(?<!\n)\n +", " ", (ROOT / "README.md").read_text())
     [told] = re.findall(
-        r"makes (\d+) to (\d+) of the teacher's 18 layers bimodal, and (\d+) to (\d+) of the student "
-        r"that mimics it; a student with the kurtosis loss alone has (\d+) or (\d+)\.",
+        r"makes (\d+) to (\d+) of the teacher's 18 layers bimodal, and (\d+) to (\d+) of the "
+        r"student that mimics it; a student with the kurtosis loss alone has (\d+) or (\d+)\.",
         readme,
     )
     counts: list[int] = []
