@@ -11,6 +11,7 @@ import joblib
 from pydantic import TypeAdapter
 
 from pipeline.artifacts import digest_of_lines, sha256, write_text
+from pipeline.data.descent import why_not
 from pipeline.data.images import has_image_suffix
 from pipeline.errors import UserError
 
@@ -49,7 +50,8 @@ def take_inventory(folder: Path, source: str, memory: Path) -> Inventory:
         memory: file that keeps the last inventory of this machine; it is replaced.
 
     Raises:
-        UserError: a file cannot be read, or a link leads to a folder above it.
+        UserError: a file cannot be read, a link leads to a folder above it, or a folder lies too
+            deep.
     """
     before = _remembered(memory)
     try:
@@ -100,8 +102,8 @@ def _images(root: str, below: str, above: tuple[str, ...]) -> Iterator[tuple[str
     """The images below a folder that was reached through those `above`, without hidden files."""
     folder = f"{root}/{below}"
     target = os.path.realpath(folder)
-    if target in above:
-        raise UserError(f"{folder}: is a symbolic link to a folder above it")
+    if problem := why_not(target, above):
+        raise UserError(f"{folder}: {problem}")
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):

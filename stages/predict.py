@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.data.descent import why_not
 from pipeline.data.images import has_image_suffix
 from pipeline.errors import UserError, one_line, run
 from pipeline.inference.engine import BATCH, ExportedNetwork, load_export, softmax
@@ -84,8 +85,8 @@ def _files(paths: Iterable[Path], bad: list[Path]) -> Iterator[Path]:
 def _images(folder: Path, bad: list[Path], above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """Yield the images below a folder that was reached through the folders `above`."""
     target = folder.resolve()
-    if target in above:
-        _tell(f"{folder}: is a symbolic link to a folder above it", folder, bad)
+    if problem := why_not(target, above):
+        _tell(f"{folder}: {problem}", folder, bad)
         return
     try:
         found = sorted(folder.iterdir())

@@ -139,6 +139,12 @@ def test_a_link_to_a_folder_above_it_is_refused(images, tmp_path):
         take_inventory(images, "folders", tmp_path / "memory.json")
 
 
+def test_a_folder_that_lies_too_deep_is_named(images, tmp_path):
+    (images / "train/dark" / "/".join("x" * 101)).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"/x/: lies more than 100 folders deep$"):
+        take_inventory(images, "folders", tmp_path / "memory.json")
+
+
 def test_without_the_images_the_last_inventory_stays(images, tmp_path, write_params, run_here):
     params = write_params({"data.source": "folders", "data.location": str(images)})
     command = ("inventory", tmp_path, "--params", params, "--out", "own/images.json")

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import shutil
 import socket
 import tempfile
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.data.sources.prepare import prepare
 from pipeline.data.sources.registry import load_source
 from pipeline.data.sources.splitting import split_source
 from pipeline.errors import UserError
@@ -149,7 +151,8 @@ def test_linked_folders_are_followed(fill, data, photo, tmp_path_factory, level)
         photo(8, 8, number).save(elsewhere / f"{number}.png")
     (root / level).symlink_to(elsewhere)
     if level == "train/bird":
-        (root / "test" / "bird").symlink_to(elsewhere)
+        others = shutil.copytree(elsewhere, tmp_path_factory.mktemp("others") / "birds")
+        (root / "test" / "bird").symlink_to(others)
     assert image_count(root, data) == ([3, 4, 4] if level == "train/bird" else [7, 4])
     train, _, _ = split_source(load_source(data(location=str(root))), data(validation=0.3))
     assert len(train.labels) == 8
@@ -239,3 +242,60 @@ def test_missing_and_empty_folders_are_named(fill, data, change, name, message):
     change(root, name)
     with pytest.raises(UserError, match=message):
         load_source(data(location=str(root)))
+
+
+def test_files_that_are_left_out_are_named(fill, data, tmp_path, capsys):
+    root = fill("train", "test")
+    for name in ("cat/x.avif", "dog/deeper/no_suffix", "lost.png", ".hidden"):
+        (root / "train" / name).touch()
+    prepare(data(location=str(root)), None, tmp_path / "prepared")
+    assert capsys.readouterr().err == (
+        f"{root}: 3 files were left out, which are no images by their suffix or lie in no class "
+        "(train/lost.png, train/cat/x.avif, train/dog/deeper/no_suffix)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "told"),
+    [
+        ("train/cat/again", "../dog", "train/dog: is {root}/train/cat/again once more"),
+        ("test/dog/more", "../../train/dog", "test/dog/more: is {root}/train/dog once more"),
+    ],
+)
+def test_images_that_would_count_twice_are_refused(fill, data, link, target, told):
+    root = fill("train", "test")
+    (root / link).symlink_to(target)
+    with pytest.raises(UserError) as error:
+        load_source(data(location=str(root)))
+    assert str(error.value) == f"{root}/{told.format(root=root)}, through a symbolic link"
+
+
+def test_training_images_are_no_test_images(fill, data):
+    root = fill("train")
+    (root / "test").symlink_to("train")
+    with pytest.raises(UserError, match=r"test/cat: is .*train/cat once more, through a symbolic"):
+        load_source(data(location=str(root)))
+
+
+def test_a_folder_that_lies_too_deep_is_named(fill, data):
+    root = fill("train", "test")
+    (root / "train" / "cat" / "/".join("x" * 1300)[:1300]).mkdir(parents=True)
+    with pytest.raises(UserError, match=r"/x: lies more than 100 folders deep$"):
+        load_source(data(location=str(root)))
+
+
+def test_classes_that_look_the_same_are_refused(fill, data):
+    root = fill("train", "test", classes=("caf\u00e9", "cafe\u0301"))
+    with pytest.raises(UserError) as error:
+        load_source(data(location=str(root)))
+    assert str(error.value) == (
+        f"{root}/train: the classes 'cafe\\u0301' and 'caf\\xe9' look the same"
+    )
+
+
+@pytest.mark.parametrize("out", ["test/prepared", "train/cat/prepared", "."])
+def test_nothing_is_written_among_the_images(fill, data, out):
+    root = fill("train", "test")
+    with pytest.raises(UserError, match="lies among the images"):
+        prepare(data(location=str(root)), None, root / out)
+    assert not list(root.rglob("*prepared*"))

@@ -238,3 +238,54 @@ def test_cifar10_agrees_with_its_published_statistics(data):
     mean, std = channel_statistics(images)
     np.testing.assert_allclose(mean, (0.49140, 0.48216, 0.44653), atol=1e-5, rtol=0)
     np.testing.assert_allclose(std, (0.24703, 0.24348, 0.26159), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["train-1.parquet", "validation-0.parquet", "test-0.parquet"])
+@pytest.mark.parametrize("names", [["dog", "cat"], ["cat", "dog", "bird"]])
+def test_shards_that_disagree_on_the_classes_are_refused(write, load, name, names):
+    for each in ("train-0.parquet", "train-1.parquet", "validation-0.parquet", "test-0.parquet"):
+        write(each, [0, 1], class_names=names if each == name else ["cat", "dog"])
+    place, (here, there) = (0, [*names[:1], "cat"]) if names[0] != "cat" else (2, ["bird", None])
+    with pytest.raises(UserError) as error:
+        load()
+    assert str(error.value).endswith(
+        f"{name}: calls class {place} {here!r}, and train-0.parquet calls it {there!r}"
+    )
+
+
+def test_shards_without_names_have_those_of_the_others(write, load):
+    write("train-0.parquet", [0, 1])
+    write("test-0.parquet", [0, 1], class_names=["cat", "dog"])
+    assert load().classes == ("cat", "dog")
+
+
+def test_a_class_without_a_name_is_refused(write, load):
+    write("train-0.parquet", [0, 1], class_names=[" ", "dog"])
+    with pytest.raises(UserError, match=r"train-0\.parquet: .* has a class without a name$"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ("train-1-of-00002.parquet", "has the number of train-00001-of-00002.parquet"),
+        ("train-00002-of-00002.parquet", "shards of 2 are numbered 0 to 1"),
+    ],
+)
+def test_shards_with_odd_numbers_are_refused(write, load, second, told):
+    write("train-00001-of-00002.parquet", [0, 1])
+    write(second, [0, 1])
+    write("test-0.parquet", [0, 1])
+    with pytest.raises(UserError, match=f"{second}: {told}$"):
+        load()
+
+
+@pytest.mark.parametrize(("column", "other"), [("label", "labels"), ("img", "image")])
+def test_two_columns_that_may_be_meant_are_refused(write, load, column, other):
+    path = write("train-0.parquet", [0, 1])
+    table = pq.read_table(path)
+    pq.write_table(table.append_column(other, table[column]), path)
+    write("test-0.parquet", [0, 1])
+    columns = " and ".join(sorted((column, other), key=["label", "labels", "img", "image"].index))
+    with pytest.raises(UserError, match=f"train-0.parquet: has the columns {columns}, needs one$"):
+        load()

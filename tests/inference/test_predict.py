@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -150,6 +151,17 @@ def test_an_image_that_would_be_too_long_is_refused(exported, tmp_path) -> None:
         UserError, match=r"narrow.png: is 60000 x 1 pixels, which would be 256 x 15"
     ):
         read_pixels(tmp_path / "narrow.png", manifest)
+
+
+def test_a_folder_that_lies_too_deep_is_named_and_the_rest_goes_on(
+    exported, digits, tmp_path
+) -> None:
+    (tmp_path / "images" / "/".join("x" * 101)).mkdir(parents=True)
+    (tmp_path / "images" / "z.png").write_bytes(digits[0].read_bytes())
+    end = run_stage("predict", "--model", exported, "images", cwd=tmp_path, check=False)
+    assert end.returncode == 1
+    assert end.stdout.startswith("images/z.png: ")
+    assert re.fullmatch(r"error: images(/x)+: lies more than 100 folders deep\n", end.stderr)
 
 
 def test_a_pipe_is_not_waited_for(exported, tmp_path) -> None:

@@ -1,7 +1,7 @@
 """The interface of every source of images, and the decoding of its images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +132,7 @@ class Source:
         classes: names, in the order of the labels.
         train: training images.
         validation: validation images where the data set brings its own, else None.
+        left_out: names of files that lie among the images and are none.
         test: test images.
         describe: computes `origin`; may read every byte.
     """
@@ -141,6 +142,7 @@ class Source:
     test: Samples
     describe: Callable[[], dict[str, Any]]
     validation: Samples | None = None
+    left_out: Sequence[str] = ()
 
     @property
     def origin(self) -> dict[str, Any]:

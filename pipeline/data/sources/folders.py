@@ -4,13 +4,15 @@ Where only one of val/ and test/ exists, it is the test set. Where both exist, t
 and val/ is the validation split, taken whole, so that nothing is carved out of train/.
 """
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.artifacts import digest_of_lines, sha256
+from pipeline.data.descent import why_not
 from pipeline.data.encoded import Encoded
 from pipeline.data.images import has_image_suffix
 from pipeline.data.sources.base import EncodedSamples, Source, check_unicode, existing_folder
@@ -24,8 +26,9 @@ def load(location: Path) -> Source:
     suffix of one of the `FORMATS` (.jpg, .png, .webp, ...); hidden files do not count.
 
     Raises:
-        UserError: a folder is missing or empty, a link leads nowhere or to a folder above it, or
-            the splits disagree on classes.
+        UserError: a folder is missing, empty or too deep; a link leads nowhere, to a folder above
+            it or to one whose images count already; the splits disagree on classes; or the names
+            of two classes look the same.
         OSError: a folder cannot be read.
     """
     root = existing_folder(location)
@@ -35,7 +38,8 @@ def load(location: Path) -> Source:
     classes = _classes(root / "train")
     for name in held_out:
         _check_same_classes(root, name, classes, _classes(root / name))
-    files = {name: _files(root, name, classes) for name in ("train", *held_out)}
+    search = _Search(root)
+    files = {name: _files(search, name, classes) for name in ("train", *held_out)}
     splits = {name: _samples(root, listed) for name, listed in files.items()}
     everything = [path for listed in files.values() for path, _ in listed]
     return Source(
@@ -43,6 +47,7 @@ def load(location: Path) -> Source:
         train=splits["train"],
         test=splits[held_out[-1]],
         validation=splits["val"] if len(held_out) == 2 else None,
+        left_out=search.left_out,
         describe=lambda: {
             "files": len(everything),
             "sha256": digest_of_lines((path, sha256(root / path)) for path in everything),
@@ -57,6 +62,11 @@ def _classes(split: Path) -> tuple[str, ...]:
     classes = tuple(sorted(name for name in names if not name.startswith(".")))
     if not classes:
         raise UserError(f"{split}: has no class folder")
+    look: dict[str, str] = {}
+    for name in classes:
+        other = look.setdefault(unicodedata.normalize("NFC", name), name)
+        if other != name:
+            raise UserError(f"{split}: the classes {other!a} and {name!a} look the same")
     return classes
 
 
@@ -70,11 +80,13 @@ def _check_same_classes(
         raise UserError(f"{root / name}: has the class {', '.join(only_other)}, which train lacks")
 
 
-def _files(root: Path, split: str, classes: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Paths relative to `root`, and labels."""
+def _files(search: "_Search", split: str, classes: tuple[str, ...]) -> list[tuple[str, int]]:
+    """Paths relative to the root of the search, and labels."""
+    root = search.root
+    search.leave_out(path for path in (root / split).iterdir() if path.is_file())
     files = []
     for label, name in enumerate(classes):
-        of_class = sorted(_images(root / split / name))
+        of_class = sorted(search.images(root / split / name))
         if not of_class:
             raise UserError(f"{root / split / name}: holds no image")
         files += [(path.relative_to(root).as_posix(), label) for path in of_class]
@@ -83,17 +95,41 @@ def _files(root: Path, split: str, classes: tuple[str, ...]) -> list[tuple[str, 
     return files
 
 
-def _images(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """The images below a folder that was reached through those `above`, without hidden files."""
-    target = folder.resolve()
-    if target in above:
-        raise UserError(f"{folder}: is a symbolic link to a folder above it")
-    for path in folder.iterdir():
-        is_image = has_image_suffix(path.name) and not path.name.startswith(".")
-        if is_image and not path.is_dir():
-            yield path
-        elif _is_folder(path):
-            yield from _images(path, (*above, target))
+class _Search:
+    """A search of the class folders below `root`.
+
+    Attributes:
+        left_out: files that are not hidden and have no suffix of an image or lie in no class.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.left_out: list[str] = []
+        self._searched: dict[Path, Path] = {}
+
+    def images(self, folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+        """The images, but hidden ones, below a folder that was reached through those `above`."""
+        target = folder.resolve()
+        if problem := why_not(target, above):
+            raise UserError(f"{folder}: {problem}")
+        before = self._searched.setdefault(target, folder)
+        if before != folder:
+            raise UserError(f"{folder}: is {before} once more, through a symbolic link")
+        others = []
+        for path in folder.iterdir():
+            is_image = has_image_suffix(path.name) and not path.name.startswith(".")
+            if is_image and not path.is_dir():
+                yield path
+            elif _is_folder(path):
+                yield from self.images(path, (*above, target))
+            else:
+                others.append(path)
+        self.leave_out(others)
+
+    def leave_out(self, paths: Iterable[Path]) -> None:
+        """Remember files that are no images of a class, unless they are hidden."""
+        names = (path.relative_to(self.root).as_posix() for path in sorted(paths))
+        self.left_out += [name for name in names if not name.rpartition("/")[2].startswith(".")]
 
 
 def _is_folder(path: Path) -> bool:

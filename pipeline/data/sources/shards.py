@@ -11,6 +11,7 @@ package writes into the schema; without them, classes are called by their number
 
 import re
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
 from pipeline.artifacts import sha256
-from pipeline.data.encoded import Encoded, image_column, known_column, open_shard
+from pipeline.data.encoded import IMAGE_COLUMNS, Encoded, image_column, known_column, open_shard
 from pipeline.data.sources.base import EncodedSamples, Source, check_unicode, existing_folder
 from pipeline.errors import UserError, first_problem
 
@@ -31,7 +32,8 @@ def load(location: Path) -> Source:
 
     Raises:
         UserError: a shard is missing, truncated, without the columns, or has labels out of range;
-            or a class has no image in one of the splits.
+            two shards disagree on the classes or have one number; or a class has no image in one
+            of the splits.
     """
     folder = existing_folder(location)
     splits = {
@@ -46,7 +48,7 @@ def load(location: Path) -> Source:
         raise UserError(
             f"{folder}: needs train-*.parquet and labelled test-*.parquet or validation-*.parquet"
         )
-    classes = _classes(splits["train"])
+    classes = _classes(splits)
     samples = {name: _samples(folder, shards, classes) for name, shards in splits.items()}
     for name, split in samples.items():
         absent = np.setdiff1d(np.arange(len(classes)), split.labels)
@@ -69,11 +71,20 @@ def load(location: Path) -> Source:
 
 def _files(folder: Path, split: str) -> list[Path]:
     files = sorted(folder.glob(f"{split}-*.parquet"))
+    numbers: dict[int, Path] = {}
     for path in files:
         check_unicode(folder, path.name)
-        numbered = re.fullmatch(rf"{split}-\d+-of-(\d+)\.parquet", path.name)
-        if numbered and int(numbered[1]) != len(files):
-            raise UserError(f"{path}: is one of {int(numbered[1])} shards, found {len(files)}")
+        numbered = re.fullmatch(rf"{split}-(\d+)-of-(\d+)\.parquet", path.name)
+        if not numbered:
+            continue
+        number, count = map(int, numbered.groups())
+        if count != len(files):
+            raise UserError(f"{path}: is one of {count} shards, found {len(files)}")
+        if number >= count:
+            raise UserError(f"{path}: shards of {count} are numbered 0 to {count - 1}")
+        if number in numbers:
+            raise UserError(f"{path}: has the number of {numbers[number].name}")
+        numbers[number] = path
     return files
 
 
@@ -84,6 +95,10 @@ class _Shard:
         self.path = path
         with open_shard(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
+            for names in (LABEL_COLUMNS, IMAGE_COLUMNS):
+                found = [name for name in names if name in schema.names]
+                if len(found) > 1:
+                    raise UserError(f"{path}: has the columns {' and '.join(found)}, needs one")
             label = known_column(path, schema, LABEL_COLUMNS)
             image_column(path, schema)
             kind = schema.field(label).type
@@ -125,16 +140,30 @@ def _class_names(path: Path, schema: pa.Schema, label: str) -> tuple[str, ...]:
             f"{path}: its metadata 'huggingface' is not what the package datasets writes "
             f"({first_problem(error)})"
         ) from error
+    if not all(name.strip() for name in names):
+        raise UserError(f"{path}: its metadata 'huggingface' has a class without a name")
     for name, count in Counter(names).items():
         if count > 1:
             raise UserError(f"{path}: its metadata 'huggingface' names {count} classes {name!r}")
     return names
 
 
-def _classes(train: list[_Shard]) -> tuple[str, ...]:
-    if train[0].class_names:
-        return train[0].class_names
-    labels = np.unique(np.concatenate([shard.labels for shard in train]))
+def _classes(splits: dict[str, list[_Shard]]) -> tuple[str, ...]:
+    """Names of the classes, on which all shards that name them must agree."""
+    named = [each for shards in splits.values() for each in shards if each.class_names]
+    for shard in named:
+        if shard.class_names != named[0].class_names:
+            pairs = zip_longest(shard.class_names, named[0].class_names)
+            label, (here, there) = next(
+                (i, each) for i, each in enumerate(pairs) if len({*each}) > 1
+            )
+            raise UserError(
+                f"{shard.path}: calls class {label} {here!r}, and {named[0].path.name} calls it "
+                f"{there!r}"
+            )
+    if named:
+        return named[0].class_names
+    labels = np.unique(np.concatenate([shard.labels for shard in splits["train"]]))
     return tuple(str(number) for number in range(labels.size))
 
 
