@@ -64,6 +64,9 @@ CURVES = (
     "validation_top1",
     "sign_flips",
 )
+SHARES = ("train_top1", "validation_top1", "sign_flips")
+NEVER_NEGATIVE = ("learning_rate", "cross_entropy", "kurtosis", "distillation")
+"""The form `released` of WDM is no distance and may be."""
 LEAST_EDGES = 10
 """Edges of nine bins, which a figure joins by threes, without the first and the last."""
 NUMBERS = "iuf"
@@ -72,7 +75,7 @@ ALWAYS_THERE = ("epoch", "layer", "validation_top1")
 LAYER_KURTOSIS = ("epoch", "layer", "kurtosis", "target")
 
 
-class Metrics(BaseModel):
+class Metrics(BaseModel, strict=True):
     """`<cell>.json`: the results that are single numbers, for DVC."""
 
     row: str
@@ -85,7 +88,7 @@ class Metrics(BaseModel):
     loss: Magnitude
     last_epoch_top1: UnitShare
     validation_top1: UnitShare
-    best_epoch: Count
+    best_epoch: Size
     kurtosis_distance: Magnitude | None
     teacher_distance_relative: Magnitude | None
     """Mean over the layers."""
@@ -480,6 +483,8 @@ def _check_details(path: Path, details: Details) -> None:
     if unknown:
         raise UserError(f"{path}: losses names {unknown[0]!r}: allowed are {', '.join(LOSSES)}")
     classes = len(details.classes)
+    if len({*details.classes}) < classes:
+        raise UserError(f"{path}: classes must not name one twice")
     if details.manifest.classes != details.classes:
         raise UserError(f"{path}: manifest.classes are not classes")
     if [len(line) for line in details.confusion] != [classes] * classes:
@@ -508,6 +513,14 @@ def _check_details(path: Path, details: Details) -> None:
 def _read_curves(path: Path) -> pd.DataFrame:
     curves = _read_table(path, CURVES)
     _check_epochs(path, curves["epoch"])
+    for name in SHARES + NEVER_NEGATIVE:
+        highest = 1 if name in SHARES else LARGEST_REAL
+        wrong = curves.index[(curves[name] < 0) | (curves[name] > highest)]
+        if len(wrong):
+            raise UserError(
+                f"{path}: {name} is {curves[name][wrong[0]]} in epoch {curves['epoch'][wrong[0]]}, "
+                f"allowed are numbers from 0 to {highest:g}"
+            )
     return curves
 
 

@@ -164,6 +164,17 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
         ),
         (_edit(f"{CELL}.json", bits=10**400), f"{CELL}.json: bits is 1000000"),
         (_edit(f"{CELL}.json", best_epoch=99), f"{CELL}.json: best_epoch is 99, of 2 epochs"),
+        (_edit(f"{CELL}.json", best_epoch=0), f"{CELL}.json: best_epoch is 0: Input should be"),
+        (_edit(f"{CELL}.json", top1="0.95"), f"{CELL}.json: top1 is '0.95': Input should be a"),
+        (_edit(f"{CELL}.json", debug="no"), f"{CELL}.json: debug is 'no': Input should be a"),
+        (
+            _column("curves", "validation_top1", 95.0),
+            f"curves/{CELL}.csv: validation_top1 is 95.0 in epoch 1, allowed are numbers from 0",
+        ),
+        (
+            _column("curves", "learning_rate", -0.1),
+            f"curves/{CELL}.csv: learning_rate is -0.1 in epoch 1, allowed are numbers from 0",
+        ),
         (
             _edit(f"details/{CELL}.json", architecture={"binarization": {"weights": True}}),
             f"details/{CELL}.json: architecture.binarization.activations is missing",
