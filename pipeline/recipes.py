@@ -1,6 +1,7 @@
 """Recipes, the dvc.yaml files, as DVC reads them."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +69,7 @@ def cells_of(recipe: Path, results: Path) -> list[str]:
         results: folder of the table's results.
 
     Raises:
-        UserError: DVC cannot read `recipe`.
+        UserError: DVC cannot read `recipe`, or a cell is not named as one.
     """
     from dvc.dvcfile import load_file  # noqa: PLC0415 it takes a second, see opened
 
@@ -81,4 +82,10 @@ def cells_of(recipe: Path, results: Path) -> list[str]:
         for path in outputs
         if path.is_relative_to(results) and path.suffix == ".json" and path.parent.name != "details"
     )
-    return sorted(path.with_suffix("").as_posix() for path in metrics)
+    cells = sorted(path.with_suffix("").as_posix() for path in metrics)
+    for cell in cells:
+        if not re.fullmatch(r"\w+-[\w-]+-\d+", cell.rpartition("/")[2]):
+            raise UserError(f"{recipe}: evaluates {cell!r}, which is no <network>-<row>-<seed>")
+    if not cells:
+        raise UserError(f"{recipe}: evaluates nothing into {results}; see networks in cells.yaml")
+    return cells

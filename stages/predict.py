@@ -43,8 +43,10 @@ def main() -> None:
     )
     parser.add_argument("images", type=Path, nargs="+", help="files or folders")
     arguments = parser.parse_args()
-    assert isinstance(sys.stdout, io.TextIOWrapper)
-    sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be UTF-8
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        raise UserError("stdout: is closed")
+    # whatever the terminal's, so that every name can be written; it need not be UTF-8 itself
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     network = load_export(arguments.model)
     classes = network.manifest.classes
     if arguments.format == "csv":
@@ -98,6 +100,8 @@ def _images(folder: Path, bad: list[Path], above: tuple[Path, ...] = ()) -> Iter
             yield from _images(path, bad, (*above, target))
         elif has_image_suffix(path.name):
             yield path
+        elif path.is_symlink() and not path.exists():
+            _tell(f"{path}: is a symbolic link that leads nowhere", path, bad)
 
 
 def _predictions(

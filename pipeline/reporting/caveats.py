@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from pipeline.errors import one_line
 from pipeline.params import Params
 from pipeline.reporting.context import data_note
 from pipeline.reporting.parameters import agreed, epochs, parameter, shown, values_of
@@ -98,7 +99,7 @@ def _about_runs(results: Results, params: Params) -> Iterator[str]:
     for key, name in (("device", "devices"), ("cpu", "CPUs")):
         found = [facts.get(key) for facts in training]
         if len(set(found)) > 1:
-            yield f"The runs were trained on several {name}: {agreed(found)}."
+            yield f"The runs were trained on several {name}: {one_line(agreed(found))}."
     loose = [facts for facts in training if facts.get("deterministic") is False]
     if loose:
         yield (

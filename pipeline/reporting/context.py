@@ -92,7 +92,7 @@ def parameters(results: Results) -> Table:
     """Every parameter, with its value in the cells that use it."""
     data, shown_lines = [], []
     for section, values in results.cells[0].details.params.items():
-        used = {key: parameter(results, f"{section}.{key}") for key in values}
+        used = {key: _shared(parameter(results, f"{section}.{key}")) for key in values}
         data += [{"key": f"{section}.{key}", "value": value} for key, value in used.items()]
         listed = ", ".join(f"{key} {value}" for key, value in used.items())
         used_at_all = any(uses(cell, section) for cell in results.cells)
@@ -140,7 +140,14 @@ def _data_facts(cell: Cell) -> dict[str, Any]:
         low, high = min(counts), max(counts)
         each = f"{low:,}" if low == high else f"{low:,} to {high:,}"
         facts[f"{split} images"] = f"{sum(counts):,} ({each} per class)"
-    return {key: value for key, value in facts.items() if value != {}}
+    return {key: _shared(value) for key, value in facts.items() if value != {}}
+
+
+def _shared(value: Any) -> Any:
+    """The value, unless it is a place on one machine, which says nothing on another."""
+    if isinstance(value, str) and value.startswith("/"):
+        return "a folder of the machine that ran it"
+    return value
 
 
 def _digests(value: dict[str, Any]) -> Iterable[tuple[str, str]]:

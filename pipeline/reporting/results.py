@@ -1,6 +1,7 @@
 """Reading `results/<data set>/`: every evaluated cell with its curves, details and feature maps."""
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,8 +198,8 @@ class Tables(BaseModel):
 class Provenance(BaseModel):
     """`provenance/<run>.json`: code, software, hardware and time of the two stages."""
 
-    training: dict[str, Any]
-    evaluation: dict[str, Any] = {}
+    training: Annotated[dict[str, Any], Shallow]
+    evaluation: Annotated[dict[str, Any], Shallow] = {}
     """Empty for the first of two steps, which is not evaluated."""
 
 
@@ -332,7 +333,7 @@ def load_results(folder: Path) -> Results:
             what its stage writes; cells were evaluated on different test images; or networks
             of one name have different layers.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 -- Path's fails where a name is too long
         raise UserError(f"{folder}: no such folder")
     cells = tuple(_load_cell(path) for path in evaluated(folder))
     if not cells:

@@ -76,9 +76,16 @@ def read_lines(path: Path, kind: type[Line]) -> list[Line]:
     """
     with reading(path, "valid CSV", csv.Error, UnicodeDecodeError):
         content = path.read_bytes().decode()
-        lines = list(csv.DictReader(io.StringIO(content, newline=""), strict=True))
+        table = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+        names, lines = table.fieldnames or [], list(table)
+    if "\0" in content:
+        raise UserError(f"{path}: is not valid CSV (it holds a NUL)")
+    if len({*names}) < len(names):
+        raise UserError(f"{path}: names a column twice")
     found = []
     for number, line in enumerate(lines, start=1):
+        if None in line:
+            raise UserError(f"{path}: entry {number} has more columns than the heading")
         try:
             found.append(kind.model_validate(line))
         except ValidationError as error:

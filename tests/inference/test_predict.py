@@ -190,6 +190,33 @@ def test_a_name_that_is_not_utf_8(exported, digits, tmp_path, form) -> None:
     assert (b"\\udcff.png" if form == "text" else b"/\xff.png") in output
 
 
+@pytest.mark.parametrize("form", ["text", "csv", "json"])
+def test_a_name_that_the_terminal_cannot_show_is_utf_8(exported, digits, tmp_path, form) -> None:
+    image = tmp_path / "\u732b.png"
+    image.write_bytes(digits[0].read_bytes())
+    command = [sys.executable, "-m", "stages.predict", "--model", exported, "--format", form, image]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    output = subprocess.check_output(command, cwd=ROOT, env=environment)
+    assert "/\u732b.png" in output.decode()
+
+
+def test_a_closed_output_is_one_line(exported, digits) -> None:
+    command = f"exec {sys.executable} -m stages.predict --model {exported} {digits[0]} >&-"
+    end = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (end.returncode, end.stderr) == (1, "error: stdout: is closed\n")
+
+
+def test_a_link_that_leads_nowhere_is_told(exported, digits, tmp_path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(digits[0].read_bytes())
+    (tmp_path / "images" / "more").symlink_to("nowhere")
+    end = run_stage("predict", "--model", exported, "images", cwd=tmp_path, check=False)
+    assert end.returncode == 1 and end.stdout.startswith("images/a.png: ")
+    assert end.stderr == "error: images/more: is a symbolic link that leads nowhere\n"
+
+
 def test_a_folder_without_export(digits, tmp_path) -> None:
     result = run_stage("predict", "--model", tmp_path, digits[0], cwd=tmp_path, check=False)
     assert (result.returncode, result.stdout) == (1, "")

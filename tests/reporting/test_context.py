@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,26 @@ def test_a_sound_run_has_no_caveats(shared_results: Path, params: Params) -> Non
     results = load_results(shared_results)
     assert caveats(results, params, [NOTE]) == []
     assert debug_banner(results) == ""
+
+
+def test_a_name_of_a_processor_does_not_colour_the_page(own_results: Path, params: Params) -> None:
+    cell = json.loads((own_results / FIRST_PROVENANCE).read_text())
+    cell["training"]["cpu"] = "\x1b[31mred\n"
+    (own_results / FIRST_PROVENANCE).write_text(json.dumps(cell))
+    [found] = [line for line in caveats(load_results(own_results), params, []) if "CPUs" in line]
+    assert found.isprintable() and "\\x1b[31mred\\n" in found
+
+
+def test_a_place_on_one_machine_stays_there(own_results: Path) -> None:
+    for details in own_results.glob("details/*.json"):
+        content = json.loads(details.read_text())
+        content["params"]["data"]["location"] = content["manifest"]["location"] = "/home/me/images"
+        details.write_text(json.dumps(content))
+    results = load_results(own_results)
+    for table in (context.parameters(results), context.data(results, [])):
+        shown = table.data.to_csv() + table.shown.to_csv()
+        assert "a folder of the machine that ran it" in shown
+        assert "/home" not in shown
 
 
 def test_a_debug_run_is_no_result(own_results: Path) -> None:

@@ -10,7 +10,7 @@ from pipeline.reporting.listing import LISTING, evaluated
 from pipeline.reporting.overview import load_tables
 from pipeline.reporting.results import load_results
 from tests.clone import Clone
-from tests.conftest import ROOT, read_yaml, write_yaml
+from tests.conftest import ROOT, read_yaml, run_stage, write_yaml
 
 
 def names(folder: Path) -> list[str]:
@@ -54,6 +54,26 @@ def test_a_recipe_that_dvc_cannot_read(tmp_path):
     with pytest.raises(UserError) as raised:
         cells_of(tmp_path / "dvc.yaml", tmp_path)
     assert str(raised.value).startswith(f"{tmp_path}/dvc.yaml: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ({"networks": ["../../x"]}, "evaluates nothing into "),
+        ({"seeds": []}, "evaluates nothing into "),
+        ({"networks": ["<b>"]}, "evaluates '<b>-"),
+        ({"seeds": [1.5]}, "evaluates 'resnet20-"),
+    ],
+)
+def test_cells_that_are_none_are_refused(tmp_path, cells, told):
+    clone = Clone(tmp_path / "clone", "params.yaml", {}, {"ablation_seeds": []} | cells)
+    out = tmp_path / "cells.txt"
+    stage = ("cells", "--recipe", "dvc.yaml", "--out", "results/digits/cells.txt")
+    end = run_stage(*stage, cwd=clone.folder, check=False)
+    assert end.returncode == 1
+    assert end.stderr.startswith(f"error: dvc.yaml: {told}") and end.stderr.count("\n") == 1
+    assert not out.exists()
 
 
 @pytest.mark.slow

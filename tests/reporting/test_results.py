@@ -315,3 +315,18 @@ def test_curves_of_another_training_are_refused(own_results: Path, table: str) -
     path.write_text(path.read_text().replace("0.", "0.0", 1))
     with pytest.raises(UserError, match=f"{path}: is not the one that {provenance} describes"):
         load_results(own_results)
+
+
+@pytest.mark.parametrize("stage", ["training", "evaluation"])
+def test_provenance_that_is_nested_too_deeply_is_named(own_results: Path, stage: str) -> None:
+    path = own_results / f"provenance/{CELL}.json"
+    content = json.loads(path.read_text())
+    content[stage]["cuda"] = json.loads("[" * 400 + "]" * 400)
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"provenance/{CELL}.json: {stage} is .*nested too deeply"):
+        load_results(own_results)
+
+
+def test_a_folder_whose_name_is_too_long_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x: no such folder$"):
+        load_results(tmp_path / ("x" * 300))
