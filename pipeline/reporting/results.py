@@ -89,7 +89,8 @@ class Metrics(BaseModel, strict=True):
     loss: Magnitude
     last_epoch_top1: UnitShare
     validation_top1: UnitShare
-    best_epoch: Size
+    best_epoch: Count
+    """0 for a pretrained network, which was not trained here."""
     kurtosis_distance: Magnitude | None
     teacher_distance_relative: Magnitude | None
     """Mean over the layers."""
