@@ -11,7 +11,7 @@ import joblib
 from pydantic import TypeAdapter
 
 from pipeline.artifacts import digest_of_lines, sha256, write_text
-from pipeline.data.descent import why_not
+from pipeline.data.descent import SPLITS, why_not
 from pipeline.data.images import has_image_suffix
 from pipeline.errors import UserError
 
@@ -93,7 +93,7 @@ def _files(folder: Path, source: str) -> Iterator[tuple[str, list[int]]]:
         for path in folder.glob("*.parquet"):
             yield path.name, _stamp(path.stat())
     else:
-        for split in ("train", "val", "test"):
+        for split in SPLITS:
             if (folder / split).is_dir():
                 yield from _images(str(folder), f"{split}/", ())
 

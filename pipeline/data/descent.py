@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+SPLITS = ("train", "val", "test")
+"""Folders that hold the classes."""
 DEEPEST = 100
 """Folders above one another, which is far more than anyone sorts images into."""
 

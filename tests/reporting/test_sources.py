@@ -47,7 +47,7 @@ def test_a_primary_figure_is_from_the_method_s_own_page() -> None:
         (LONG_HEADER + "cifar10,resnet20,X,1,1,90,,primary,there,0,,\n", "epochs is '0'"),
         (
             HEADER + "cifar10,resnet20,X,1,1,90,,primary,th\0ere\n",
-            "is not valid CSV (it",
+            "is not valid CSV (it holds a NUL)",
         ),
         (HEADER + "cifar10,resnet20,X,1,1,90,,primary,there,9\n", "entry 1 has more columns than"),
         ("dataset,dataset\n", "names a column twice"),

@@ -132,8 +132,8 @@ class Source:
         classes: names, in the order of the labels.
         train: training images.
         validation: validation images where the data set brings its own, else None.
-        left_out: names of files that lie among the images and are none.
         test: test images.
+        left_out: names of files that lie among the images and are none.
         describe: computes `origin`; may read every byte.
     """
 

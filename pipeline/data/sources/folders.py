@@ -128,8 +128,8 @@ class _Search:
 
     def leave_out(self, paths: Iterable[Path]) -> None:
         """Remember files that are no images of a class, unless they are hidden."""
-        names = (path.relative_to(self.root).as_posix() for path in sorted(paths))
-        self.left_out += [name for name in names if not name.rpartition("/")[2].startswith(".")]
+        shown = sorted(path for path in paths if not path.name.startswith("."))
+        self.left_out += [path.relative_to(self.root).as_posix() for path in shown]
 
 
 def _is_folder(path: Path) -> bool:

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from pipeline.data.descent import SPLITS
 from pipeline.data.prepared import Manifest, write_prepared
 from pipeline.data.sources.registry import load_source
 from pipeline.data.sources.splitting import split_source
@@ -10,7 +11,6 @@ from pipeline.errors import UserError, one_line
 from pipeline.params import Data, Streaming, resolve
 
 MOST_NAMED = 3
-SPLITS = ("train", "val", "test")
 
 
 def prepare(data: Data, streaming: Streaming | None, out: Path) -> Manifest:
