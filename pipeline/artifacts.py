@@ -41,6 +41,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             left.unlink(missing_ok=True)
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path}: could not be written: it is no regular file")
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         temporary.touch(exist_ok=False)
         try:
@@ -91,19 +93,23 @@ def check_writable(folder: Path, *names: str) -> None:
         names: Names of the files to be written or replaced there.
 
     Raises:
-        UserError: nothing can be written there, or one of `names` is a folder.
+        UserError: nothing can be written there, or one of `names` is too long or is something else
+            than a regular file.
     """
+    place = folder
     try:
         existing = next(
             path for path in (folder, *folder.parents) if path.exists() or path.is_symlink()
         )
         with tempfile.TemporaryFile(dir=existing):
             pass
-        for name in names:
-            if (folder / name).is_dir():
-                raise UserError(f"{folder / name}: could not be written: it is a folder")
+        for place in (folder / name for name in names):
+            if place.is_dir():
+                raise UserError(f"{place}: could not be written: it is a folder")
+            if place.exists() and not place.is_file():
+                raise UserError(f"{place}: could not be written: it is no regular file")
     except OSError as error:
-        raise UserError(f"{folder}: could not be written: {error.strerror}") from error
+        raise UserError(f"{place}: could not be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager
@@ -199,6 +205,8 @@ def reading(path: Path, kind: str, *malformed: type[Exception]) -> Iterator[None
         raise UserError(f"{path}: no such file") from error
     except OSError as error:
         raise UserError(f"{path}: could not be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise UserError(f"{path}: needs more memory than there is ({error})") from error
     except malformed as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: is not {kind} ({reason})") from error

@@ -36,7 +36,8 @@ def run(main: Callable[[], None]) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # a shell can close it
+            sys.stdout.flush()
     except (UserError, MemoryError, OSError) as error:
         if isinstance(error, UserError):
             reason = str(error)

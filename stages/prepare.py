@@ -26,10 +26,11 @@ def main() -> None:
     manifest = prepare(params.data, params.streaming, arguments.out)
     counts = ", ".join(f"{sum(of_class)} {name}" for name, of_class in manifest.counts.items())
     size = manifest.image_size
-    print(
+    done = (
         f"{manifest.source}: {counts} images of {manifest.channels}x{size}x{size}, "
         f"{len(manifest.classes)} classes -> {arguments.out}"
     )
+    print(one_line(done))
     if isinstance(manifest, StreamedManifest) and manifest.unreadable:
         print(f"left out as unreadable: {', '.join(map(one_line, manifest.unreadable))}")
 

@@ -1,6 +1,8 @@
+import contextlib
 import copy
 import importlib
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,6 +52,17 @@ def with_overrides(params: dict, overrides: dict) -> dict:
             section = section[each]
         section[name] = value
     return changed
+
+
+@contextlib.contextmanager
+def largest_file(size: int):
+    """No file may grow beyond `size` bytes, as on a disk with so much room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def renew_checksums(folder: Path) -> None:

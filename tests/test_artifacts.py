@@ -88,6 +88,24 @@ def test_a_folder_that_cannot_be_written_is_told_without_a_trace(tmp_path):
     ):
         with pytest.raises(UserError, match=f": could not be written: {reason}$"):
             check_writable(tmp_path / folder)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, reason in (
+        ("pipe", "it is no regular file"),
+        ("folder", "it is a folder"),
+        ("x" * 300, "File name too long"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: could not be written: {reason}$"):
+            check_writable(tmp_path, name)
+
+
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
+    for name in ("pipe", "null"):
+        with pytest.raises(UserError, match=f"{name}: could not be written: it is no regular fil"):
+            write_text(tmp_path / name, "text")
+    assert names(tmp_path) == ["null", "pipe"]
 
 
 def test_a_folder_to_replace_that_is_a_link_or_has_no_possible_name(tmp_path):
@@ -252,7 +270,6 @@ def test_tensors_of_any_type_and_layout_in_the_same_bytes(tmp_path):
         (read_array, "a.npy", header("{'descr': 'x', 'fortran_order': False, 'shape': (1,)}")),
         (read_array, "a.npy", header(U1.format(shape="(-1,)"))),
         (read_array, "a.npy", header(U1.format(shape="(10**9,)"))),
-        (read_array, "a.npy", header(U1.format(shape=f"({10**17},)"))),
         (read_array, "a.npy", header(U1.format(shape=f"({10**40},)"))),
         (read_array, "a.npy", header(U1.format(shape="(1,) * 100"))),
         (read_array, "a.npy", header("(" * 5000)),
@@ -285,6 +302,24 @@ def test_what_is_no_file_is_told(tmp_path, read):
     ):
         with pytest.raises(UserError, match=f": {reason}$"):
             read(tmp_path / name)
+
+
+def test_an_array_that_memory_has_no_room_for_is_named(tmp_path):
+    write_bytes(tmp_path / "a.npy", header(U1.format(shape=f"({10**17},)")))
+    with pytest.raises(UserError, match=r"a\.npy: needs more memory than there is \(Unable to all"):
+        read_array(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("read", [read_json, read_array, read_tensors])
+def test_a_file_that_memory_has_no_room_for_is_named(tmp_path, monkeypatch, read):
+    def fail(*_, **__):
+        raise MemoryError("unable to allocate")
+
+    (tmp_path / "file").touch()
+    for reader in ("json.loads", "numpy.lib.format.read_array", "pipeline.artifacts.safe_open"):
+        monkeypatch.setattr(reader, fail)
+    with pytest.raises(UserError, match=r"file: needs more memory than there is \(unable to allo"):
+        read(tmp_path / "file")
 
 
 def test_an_array_that_needs_a_pickle_is_refused(tmp_path):

@@ -47,6 +47,16 @@ def test_an_error_without_end_is_cut(capsys):
     assert one_line("x" * LONGEST_LINE) == "x" * LONGEST_LINE
 
 
+@pytest.mark.parametrize("main", ["lambda: print(1)", "lambda: None"])
+def test_a_closed_output_is_no_error_for_who_does_not_need_it(main):
+    command = f"from pipeline.errors import run; run({main})"
+    end = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -c '{command}' >&-"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (end.returncode, end.stderr) == (0, "")
+
+
 class Sums(BaseModel):
     terms: dict[str, list[int]]
 

@@ -131,12 +131,14 @@ def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file.
 
     Raises:
-        UserError: the file cannot be read, now or later in the block.
+        UserError: the file cannot be read, now or later in the block, or does not fit into memory.
     """
     try:
         check_regular(path)
         with pq.ParquetFile(path) as shard:
             yield shard
+    except MemoryError as error:
+        raise UserError(f"{path}: needs more memory than there is") from error
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: is not a whole Parquet file ({reason})") from error
@@ -179,6 +181,8 @@ def _content(path: Path) -> bytes:
     try:
         check_regular(path)
         return path.read_bytes()
+    except MemoryError as error:
+        raise UserError(f"{path}: needs more memory than there is") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnreadableImageError(f"{path}: could not be read: {reason}") from error

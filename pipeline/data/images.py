@@ -11,8 +11,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from pipeline.errors import UserError
 
-# Metadata that no pixel depends on is damaged in some files of ImageNet.
-warnings.filterwarnings("ignore", "Corrupt EXIF data", UserWarning, r"PIL\.")
+# They are of metadata that no pixel depends on, which are damaged in some files of ImageNet, or of
+# large images. What cannot be decoded raises an error as well.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")

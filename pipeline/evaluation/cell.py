@@ -76,6 +76,8 @@ def evaluate_cell(params: Params, places: EvaluationPlaces) -> dict[str, Any]:
             weights have no kurtosis or the loss is not finite; or the device is out of memory.
     """
     model, description = load_trained(places.model, "best")
+    if description.step == "one":
+        raise UserError(f"{places.model}: is the first of two steps; the second is evaluated")
     identity = {
         "row": description.row,
         "network": description.architecture.network,
@@ -136,7 +138,10 @@ def _measure(
     check_same(f"model {places.model}", architecture, str(places.data), manifest.image_kind)
     reference = _load_reference(places, model, manifest)
 
-    weights = _weights(model, description, reference)
+    try:
+        weights = _weights(model, description, reference)
+    except UserError as error:
+        raise UserError(f"model {places.model}, reference {places.reference}: {error}") from error
     costs = cost(model, (manifest.channels, manifest.image_size, manifest.image_size))
     maps = _feature_maps(model, images, params.evaluation.feature_map_image)
     batches = _batches(images, execution)

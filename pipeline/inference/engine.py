@@ -32,7 +32,8 @@ class ExportedNetwork:
             pixels: uint8 (N, channels, image_size, image_size), any N.
 
         Raises:
-            UserError: `pixels` has another shape or dtype, or a logit is not finite.
+            UserError: `pixels` has another shape or dtype, OpenVINO cannot compute the network, or
+                a logit is not finite.
         """
         size = self.manifest.image_size
         wanted = (self.manifest.channels, size, size)
@@ -47,7 +48,12 @@ class ExportedNetwork:
             # The last part overlaps the one before: one size for all, as compiling takes longest.
             part = slice(min(start, last), start + BATCH)
             batch = np.ascontiguousarray(pixels[part])
-            logits[part] = self.compiled(len(batch))(batch)[0]
+            try:
+                logits[part] = self.compiled(len(batch))(batch)[0]
+            except RuntimeError as error:
+                raise UserError(
+                    f"{self.manifest.name}: could not be computed by OpenVINO ({error})"
+                ) from error
         if not np.isfinite(logits).all():
             raise UserError(f"{self.manifest.name}: its logits are not finite numbers")
         return logits

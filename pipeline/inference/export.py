@@ -76,7 +76,10 @@ def export(model: Path, data: Path, out: Path) -> Manifest:
     translated = translate(network, shape, images.mean, images.std)
     with atomic_folder(out, MANIFEST) as built:
         built.mkdir()
-        ov.serialize(translated.model, built / MODEL, built / WEIGHTS)
+        try:
+            ov.serialize(translated.model, built / MODEL, built / WEIGHTS)
+        except RuntimeError as error:
+            raise UserError(f"{out}: could not be written by OpenVINO ({error})") from error
         text = USE.format(
             network=architecture.network,
             row=description.row,

@@ -1,5 +1,6 @@
 """Pretrained weights of torchvision's networks: those that it publishes, or those of a file."""
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ def load_pretrained(model: nn.Module, network: str, weights: str) -> dict[str, s
         if found != wanted:
             raise UserError(f"{source}: is of {found} classes, the data has {wanted}")
     for name, tensor in state.items():
-        if tensor.layout != torch.strided or not tensor.isfinite().all():
+        if not _is_usable(tensor):
             raise UserError(f"{source}: {name} is no dense tensor of finite numbers")
     load_state(model, state, source)
     return {"weights": weights, "weights_sha256": sha256(path)}
@@ -92,8 +93,15 @@ def _timeout() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
+def _is_usable(tensor: torch.Tensor) -> bool:
+    try:
+        return tensor.layout == torch.strided and bool(tensor.isfinite().all())
+    except (RuntimeError, NotImplementedError):  # quantized, without data, or of an odd type
+        return False
+
+
 def _read(path: Path) -> State:
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113  Path.is_file raises where a name is too long
         raise UserError(f"pretrained.weights: {path}: no such file")
     if path.suffix == ".safetensors":
         return read_tensors(path)

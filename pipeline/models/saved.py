@@ -132,8 +132,12 @@ def load_trained(
     state = read_tensors(path)
     if sha256(path) != getattr(description.weights, which):
         raise UserError(f"{path}: differs from its checksum in {DESCRIPTION}; train it again")
-    with torch.device("meta"):  # another network may need more memory than there is
-        check_state(build(description.architecture), state, str(path))
+    try:
+        with torch.device("meta"):  # another network may need more memory than there is
+            empty = build(description.architecture)
+    except UserError as error:
+        raise UserError(f"{folder / DESCRIPTION}: {error}") from error
+    check_state(empty, state, str(path))
     model = build(description.architecture)
     load_state(model, state, str(path))
     return model.eval(), description

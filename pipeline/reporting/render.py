@@ -19,6 +19,8 @@ from pipeline.reporting.results import load_results
 SOURCES = ROOT / "reports"
 SUFFIXES = {".csv", ".md", ".png", ".svg"}
 """Suffixes of the files in the folders of PARTS."""
+LONGEST_SCRATCH = 90
+"""Bytes of a path that leave room for the names of sockets, whose paths have at most 107."""
 PARTS = ("tables", "figures", "metrics.json", "report.ipynb", "report.html")
 
 
@@ -34,7 +36,8 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
         out: Folder that gets PARTS.
 
     Raises:
-        UserError: an input is missing or malformed, or `out` cannot be written. Nothing in `out`
+        UserError: an input is missing or malformed, the path of the folder for temporary files is
+            too long for a socket, or `out` cannot be written. Nothing in `out`
             has changed, unless a part of PARTS could not be moved there in the end.
     """
     parameters = {
@@ -89,6 +92,8 @@ def _draw(source: str, inputs: Mapping[str, Path], stage: str, staged: Path, out
     digest = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]
     parameters = {**inputs, "out": staged}
     with _temporary_folder(Path(tempfile.gettempdir()), f"report-{digest}.", "") as scratch:
+        if len(bytes(scratch)) > LONGEST_SCRATCH:
+            raise UserError(f"TMPDIR is {scratch.parent}: too long for the sockets of a notebook")
         notebook = execute(
             SOURCES / source,
             {name: str(path.resolve()) for name, path in parameters.items()}

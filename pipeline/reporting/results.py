@@ -5,11 +5,18 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import to_json
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
@@ -101,6 +108,16 @@ class Metrics(BaseModel, strict=True):
     binary_operations: Count
     real_operations: Count
     debug: bool
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if not self.top1_low - ROUNDING <= self.top1 <= self.top1_high + ROUNDING:
+            raise ValueError(
+                f"top1 is {self.top1}, outside its interval, {self.top1_low} to {self.top1_high}"
+            )
+        if self.top1 > self.top5 + ROUNDING:
+            raise ValueError(f"top1 is {self.top1}, more than top5, {self.top5}")
+        return self
 
 
 class Layer(BaseModel):
@@ -396,10 +413,16 @@ def _load_cell(path: Path) -> Cell:
         raise UserError(
             f"{details_path}: confusion counts {images} images, {outcomes_path} has {len(outcomes)}"
         )
-    if abs(outcomes.mean() - metrics.top1) > ROUNDING:
+    right = int(outcomes.sum())
+    if abs(right / len(outcomes) - metrics.top1) > ROUNDING:
         raise UserError(
-            f"{outcomes_path}: {outcomes.sum()} of {len(outcomes)} images are right, which is not "
-            f"the top1 of {path}, {metrics.top1}"
+            f"{outcomes_path}: {right} of {len(outcomes)} images are right, which is not the top1 "
+            f"of {path}, {metrics.top1}"
+        )
+    if (diagonal := sum(line[place] for place, line in enumerate(details.confusion))) != right:
+        raise UserError(
+            f"{details_path}: the diagonal of confusion counts {diagonal} images, {outcomes_path} "
+            f"has {right} right"
         )
     curves = _read_curves(folder / "curves" / f"{name}.csv")
     provenance = _read_provenance(folder / "provenance" / path.name)

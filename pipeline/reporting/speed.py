@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from pipeline.reporting.results import Results, read_as
 from pipeline.reporting.statistics import counted, number
@@ -68,7 +68,7 @@ class Measured(BaseModel):
     channels: int
     image_size: int
     sizes: dict[str, Sizes]
-    batches: dict[str, Batch]
+    batches: dict[Annotated[str, Field(pattern=r"^[1-9][0-9]*$")], Batch]
 
 
 class Packages(BaseModel):

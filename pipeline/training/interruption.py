@@ -9,6 +9,8 @@ import os
 import signal
 from collections.abc import Iterator
 
+from pipeline import PARENT
+
 EXIT_CODE = 75
 """EX_TEMPFAIL: a partial model is never recorded as done, and running again resumes it."""
 
@@ -18,7 +20,6 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested = False
-        self._parent = os.getppid()
 
     @property
     def orphaned(self) -> bool:
@@ -26,7 +27,7 @@ class Interruption:
 
         That is DVC, unless a launcher that outlives it stands between.
         """
-        return os.getppid() != self._parent
+        return os.getppid() != PARENT
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:

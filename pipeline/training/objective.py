@@ -49,6 +49,10 @@ class Objective:
         self.losses = tuple(name for name in LOSSES if name in losses)
         self._of_weights = self._terms_of_weights
         self._weights = {name: getattr(params, name).weight for name in self.losses}
+        if not any(self._weights.values()):
+            raise UserError(
+                f"losses: {' '.join(losses)}: the weight of each is 0, so nothing would be learned"
+            )
         self._params = params
         regularized = regularized_convolutions(model)
         self._regularized = [layer.weight for layer in regularized.values()]

@@ -158,6 +158,8 @@ def _network(
         role = "step one" if plan.step == "two" else "teacher"
         shared = {"network", "classes", "channels", "image_size"}
         _check_fits(architecture, role, plan.start_folder, shared)
+        if role == "teacher":
+            _check_full_precision(role, plan.start_folder)
         source, found = load_trained(plan.start_folder, plan.start_weights)
         if plan.step == "two" and found.step != "one":
             raise UserError(
@@ -175,6 +177,7 @@ def _teachers(
     for role, folder in (("teacher", plan.teacher_folder), ("distiller", plan.distiller_folder)):
         if folder is not None:
             _check_fits(architecture, role, folder, shared)
+            _check_full_precision(role, folder)
     teacher = distiller = None
     if plan.teacher_folder is not None and "mimicking" in plan.losses:
         teacher = execution.place(load_trained(plan.teacher_folder, "best")[0])
@@ -191,6 +194,11 @@ def _check_fits(architecture: Architecture, role: str, folder: Path, keys: Set[s
     found = load_description(folder).architecture
     wanted = {key: getattr(architecture, key) for key in sorted(keys)}
     check_same(f"{role} {folder}", found, "this network", wanted)
+
+
+def _check_full_precision(role: str, folder: Path) -> None:
+    if load_description(folder).architecture.binarization is not None:
+        raise UserError(f"{role} {folder}: is a binary network; name one of full precision")
 
 
 def _task(

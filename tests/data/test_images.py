@@ -1,9 +1,13 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.data.images import FORMATS, fit, has_image_suffix, load_image
 from pipeline.errors import UserError
+from tests.conftest import ROOT
 from tests.data.conftest import encode
 
 
@@ -52,6 +56,19 @@ def test_each_mode_becomes_8_bit_grey_or_rgb(content, mode, pixel):
     assert image.mode == mode
     assert image.size == (4, 3)
     assert {image.getpixel((x, y)) for x in range(4) for y in range(3)} == {pixel}
+
+
+def test_a_large_image_is_decoded_without_a_warning(tmp_path):
+    """Pillow warns of images of more than 89 million pixels, and refuses twice as many."""
+    path = tmp_path / "large.png"
+    Image.new("1", (9500, 9500)).save(path)
+    command = "import sys, pathlib; from pipeline.data.images import load_image; "
+    command += "print(load_image('x', pathlib.Path(sys.argv[1]).read_bytes()).size)"
+    end = subprocess.run(
+        [sys.executable, "-c", command, path],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (end.stdout, end.stderr) == ("(9500, 9500)\n", "")
 
 
 def test_exif_orientation_is_applied():

@@ -243,6 +243,26 @@ def test_a_damaged_shard_is_named(indexed, change, unreadable):
         images.prepare(unreadable=unreadable)
 
 
+@pytest.mark.parametrize(
+    ("layout", "reader"),
+    [
+        ("shards", "pipeline.data.encoded.pq.ParquetFile.read_row_group"),
+        ("folders", "pipeline.data.encoded.Path.read_bytes"),
+    ],
+)
+def test_an_image_that_memory_has_no_room_for_is_named(indexed, monkeypatch, layout, reader):
+    def fail(*_, **__):
+        raise MemoryError
+
+    images = indexed(layout)
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, fail)
+        with pytest.raises(
+            UserError, match=rf"^{images.root}/.*: needs more memory than there is$"
+        ):
+            images.prepare(unreadable="skip")
+
+
 def test_a_row_group_that_is_too_large_is_refused(indexed, monkeypatch):
     images = indexed("shards")
     shards = [pq.read_metadata(path) for path in images.root.glob("*.parquet")]

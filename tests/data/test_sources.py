@@ -37,6 +37,14 @@ def test_one_class_is_too_few(data, photo, tmp_path):
         load_source(data(location=str(tmp_path)))
 
 
+def test_more_classes_than_a_network_can_have(data, monkeypatch):
+    monkeypatch.setattr("pipeline.data.sources.registry.LARGEST_CLASSES", 9)
+    with pytest.raises(
+        UserError, match=r"^data.location is '': holds 10 classes, at most 9 are al"
+    ):
+        load_source(data(source="digits", location=""))
+
+
 def test_digits_are_split_once_and_for_all():
     source = load_digits(Path())
     assert source.classes == tuple("0123456789")

@@ -246,6 +246,26 @@ def test_data_of_another_kind(places, params, tmp_path):
     assert message == f"model {other}: its channels is 3, that of {places.data} is 1"
 
 
+def test_the_first_of_two_steps_is_not_evaluated(places, params):
+    path = places.model / "model.json"
+    write_json(path, read_json(path) | {"row": "complete-step-one", "step": "one"})
+    message = refused(params, places)
+    assert message == f"{places.model}: is the first of two steps; the second is evaluated"
+
+
+def test_a_constant_layer_is_told_with_its_network(places, params):
+    for which in ("best", "last"):
+        path = places.model / f"{which}.safetensors"
+        tensors = read_tensors(path)
+        tensors["layer1.0.conv1.weight"] = torch.ones_like(tensors["layer1.0.conv1.weight"])
+        write_tensors(path, tensors)
+    renew_checksums(places.model)
+    assert refused(params, places) == (
+        f"model {places.model}, reference {places.reference}: layer1.0.conv1.weight has no "
+        "kurtosis: it is constant or not finite"
+    )
+
+
 @pytest.mark.parametrize("row", ["../../../x", "binary/../../x", "", "full-precision-1", "a\nb"])
 def test_a_row_that_would_lead_out_of_the_results(places, params, tmp_path, row):
     before = sorted(tmp_path.rglob("*"))

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from pipeline.inference.manifest import (
 )
 from pipeline.models.saved import load_trained
 from pipeline.params import load_params
-from tests.conftest import ROOT, run_stage
+from tests.conftest import ROOT, largest_file, run_stage
 from tests.inference.conftest import save_network
 from tests.inference.test_graph import in_torch
 from tests.models.test_binary import binarization
@@ -201,16 +202,41 @@ OF_ANY_SIZE = """<layers>
 </layers><edges><edge from-layer="0" from-port="0" to-layer="1" to-port="0"/></edges>"""
 
 
-@pytest.mark.parametrize("graph", ["<layers></layers><edges></edges>", OF_ANY_SIZE])
-def test_a_graph_that_fits_its_checksum_but_is_none_of_a_network(exported, graph) -> None:
-    (exported / MODEL).write_text(f'<?xml version="1.0"?><net name="x" version="11">{graph}</net>')
+def forge(exported: Path, graph: str) -> None:
+    """Put another graph into an export, whose checksums fit it."""
+    (exported / MODEL).write_text(graph)
     content = json.loads((exported / MANIFEST).read_text())
     del content["sha256"]
     manifest = Manifest.model_validate_json(json.dumps(content))
     files = {name: sha256(exported / name) for name in (MODEL, WEIGHTS, README)}
     write_manifest(exported, manifest.model_copy(update={"files": files}))
+
+
+@pytest.mark.parametrize("graph", ["<layers></layers><edges></edges>", OF_ANY_SIZE])
+def test_a_graph_that_fits_its_checksum_but_is_none_of_a_network(exported, graph) -> None:
+    forge(exported, f'<?xml version="1.0"?><net name="x" version="11">{graph}</net>')
     with pytest.raises(UserError, match=r"/model.xml: has no images of one size as its input, or "):
         load_export(exported)
+
+
+def test_a_graph_that_cannot_be_computed(exported) -> None:
+    graph = (exported / MODEL).read_text()
+    padded = 'pads_begin="1, 1" pads_end="1, 1" dilations='  # of the binary convolutions
+    assert padded in graph
+    forge(exported, graph.replace(padded, 'pads_begin="-1, 3" pads_end="3, -1" dilations=', 1))
+    network = load_export(exported)
+    with pytest.raises(UserError, match=r": could not be computed by OpenVINO \("):
+        network.logits(np.zeros((1, 1, 8, 8), np.uint8))
+
+
+def test_a_full_disk(model, tiny_digits, tmp_path, run_here) -> None:
+    with largest_file(9000):
+        end = run_here(
+            "export", tmp_path, "--data", tiny_digits, "--model", model, "--out", "disk/out"
+        )
+    assert (end.code, end.err.count("\n")) == (1, 1)
+    assert end.err.startswith("error: disk/out: could not be written by OpenVINO (")
+    assert not any((tmp_path / "disk").iterdir())
 
 
 def test_a_network_without_the_section_data(model, tiny_digits, tmp_path, run_here) -> None:

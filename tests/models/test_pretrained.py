@@ -85,6 +85,10 @@ def state_of(name: str, classes: int = 10) -> dict[str, torch.Tensor]:
     return network(name, classes).state_dict()
 
 
+def quantized() -> torch.Tensor:
+    return torch.quantize_per_tensor(torch.zeros(64, 3, 7, 7), 0.1, 0, torch.qint8)
+
+
 BAD_FILES = {
     "missing": ("none.pth", lambda _: None, "none.pth: no such file"),
     "folder": ("folder.pth", lambda path: path.mkdir(), "folder.pth: no such file"),
@@ -139,6 +143,19 @@ BAD_FILES = {
         ),
         "conv1.weight is no dense tensor of finite numbers",
     ),
+    "quantized": (
+        "quantized.pth",
+        lambda path: torch.save(state_of(NETWORK) | {"conv1.weight": quantized()}, path),
+        "conv1.weight is no dense tensor of finite numbers",
+    ),
+    "without data": (
+        "meta.pth",
+        lambda path: torch.save(
+            state_of(NETWORK) | {"conv1.weight": torch.zeros(64, 3, 7, 7, device="meta")}, path
+        ),
+        "conv1.weight is no dense tensor of finite numbers",
+    ),
+    "long name": ("x" * 300, lambda _: None, "x: no such file"),
     "other classes": (
         "classes.pth",
         lambda path: torch.save(state_of(NETWORK, 1000), path),
@@ -147,6 +164,7 @@ BAD_FILES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning", "ignore:Validating sparse tensor")
 @pytest.mark.parametrize(("name", "write", "expected"), BAD_FILES.values(), ids=BAD_FILES.keys())
 def test_a_bad_file_is_told_in_one_line(tmp_path, name: str, write, expected: str) -> None:
     write(tmp_path / name)

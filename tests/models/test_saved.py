@@ -192,6 +192,13 @@ def test_a_description_that_is_not_one(saved, changes, expected):
     assert_refused(saved, f"model.json: {expected}")
 
 
+def test_blocks_that_the_network_does_not_have(saved):
+    content = read_json(saved / "model.json")
+    content["architecture"]["block"] = "react"
+    (saved / "model.json").write_text(json.dumps(content))
+    assert_refused(saved, "model.json: network.block is 'react': resnet20 allows bireal or plain")
+
+
 @pytest.mark.parametrize("content", [b"[" * 10_000, b"9" * 5000, b"[]", b"null", b"\xff", b""])
 def test_a_description_that_is_no_mapping(saved, content):
     (saved / "model.json").write_bytes(content)

@@ -92,11 +92,30 @@ def edit_json(path: Path, **changes: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def set_right(folder: Path, cell: str, right: int) -> None:
-    """Let a cell have the first `right` of the test images right, and no others."""
+def set_right(folder: Path, cell: str, right: int, *, last: bool = False) -> None:
+    """Let a cell have the first `right` of the test images right, or the last, and no others.
+
+    The others are taken for the next class.
+    """
     correct = np.arange(TEST_IMAGES) < right
+    if last:
+        correct = correct[::-1].copy()
+    true = np.arange(TEST_IMAGES) % len(CLASSES)
+    predicted = np.where(correct, true, (true + 1) % len(CLASSES))
+    _set_predictions(folder, cell, _confusion(true, predicted), correct)
+
+
+def set_confusion(folder: Path, cell: str, confusion: np.ndarray) -> None:
+    """Let a cell have this confusion matrix of the test images, the first of which are right."""
+    correct = np.arange(TEST_IMAGES) < np.trace(confusion)
+    _set_predictions(folder, cell, confusion, correct)
+
+
+def _set_predictions(folder: Path, cell: str, confusion: np.ndarray, correct: np.ndarray) -> None:
+    top1 = float(correct.mean())
     write_outcomes(folder / "outcomes" / f"{cell}.safetensors", correct)
-    edit_json(folder / f"{cell}.json", top1=right / TEST_IMAGES)
+    edit_json(folder / "details" / f"{cell}.json", confusion=_lines(confusion))
+    edit_json(folder / f"{cell}.json", **_interval(top1))
 
 
 def _write_cell(folder: Path, network: str, row: str, seed: int, layers: int, epochs: int) -> None:
@@ -175,6 +194,14 @@ def _confusion(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return counts
 
 
+def _lines(confusion: np.ndarray) -> list[str]:
+    return [" ".join(map(str, line)) for line in confusion.tolist()]
+
+
+def _interval(top1: float) -> dict[str, float]:
+    return {"top1": top1, "top1_low": max(top1 - 0.02, 0), "top1_high": min(top1 + 0.02, 1)}
+
+
 def _metrics(
     row: str, network: str, seed: int, top1: float, epochs: int, statistics: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -184,9 +211,7 @@ def _metrics(
         "row": row,
         "network": network,
         "seed": seed,
-        "top1": top1,
-        "top1_low": max(top1 - 0.02, 0),
-        "top1_high": min(top1 + 0.02, 1),
+        **_interval(top1),
         "top5": 1.0,
         "loss": 1 - top1,
         "last_epoch_top1": top1,
@@ -232,7 +257,7 @@ def _details(
         "params": PARAMS,
         "manifest": MANIFEST,
         "classes": CLASSES,
-        "confusion": [" ".join(map(str, line)) for line in confusion.tolist()],
+        "confusion": _lines(confusion),
         "layers": statistics,
         "histogram": {
             "edges": edges.tolist(),

@@ -1,16 +1,14 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from pipeline.evaluation.outcomes import write_outcomes
 from pipeline.reporting.claims import verdict_table, verdicts
 from pipeline.reporting.comparisons import Compared, Estimate
 from pipeline.reporting.estimates import in_words
 from pipeline.reporting.results import load_results
 from pipeline.reporting.sources import PublishedFigure
 from pipeline.reporting.verdicts import CLAIMS, Verdict
-from tests.reporting.synthetic import TEST_IMAGES, edit_json, set_right, write_results
+from tests.reporting.synthetic import edit_json, set_right, write_results
 
 RIVAL = PublishedFigure(
     dataset="cifar10",
@@ -110,9 +108,7 @@ def test_pairs_are_of_common_seeds(tmp_path: Path) -> None:
     write_results(tmp_path, rows=["complete"], seeds=[2, 3, 4], layers=1)
     for row, seed, right in (("binary", 2, 300), ("complete", 2, 318), ("binary", 3, 300)):
         set_right(tmp_path, f"resnet20-{row}-{seed}", right)
-    last = np.arange(TEST_IMAGES) >= 60  # 300 right as well, but other images
-    write_outcomes(tmp_path / "outcomes/resnet20-complete-3.safetensors", last)
-    edit_json(tmp_path / "resnet20-complete-3.json", top1=300 / TEST_IMAGES)
+    set_right(tmp_path, "resnet20-complete-3", 300, last=True)  # as many, but other images
     accurate = _verdicts(tmp_path)["accurate"]
     assert accurate.result.startswith("+2.50 points")
     assert "2 seeds" in accurate.result

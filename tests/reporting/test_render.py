@@ -165,6 +165,17 @@ def test_an_error_leaves_the_old_report_whole(own_results: Path, tmp_path: Path)
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["digits"]
 
 
+def test_a_folder_for_temporary_files_whose_path_is_too_long(
+    shared_results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(UserError, match=f"^TMPDIR is {long}: too long for the sockets of a note"):
+        render(PARAMS, shared_results, PUBLISHED, tmp_path / "reports/digits")
+    assert not any(long.iterdir())
+
+
 def test_every_link_into_the_report_leads_to_a_file(rendered: Path) -> None:
     html = (rendered / "report.html").read_text()
     links = set(re.findall(r'href="((?:tables|figures)/[^"]+)"', html))

@@ -102,6 +102,15 @@ def test_a_file_that_lacks_something_is_named(benchmarks: Path, place: tuple, me
         read_measurements(benchmarks)
 
 
+def test_a_batch_size_that_is_no_number_is_named(benchmarks: Path) -> None:
+    path = benchmarks / "a-machine/inference.json"
+    content = measurement()
+    content["networks"][0]["batches"]["1_x"] = content["networks"][0]["batches"]["1"]
+    write_json(path, content)
+    with pytest.raises(UserError, match=rf"^{path}: networks.0.batches.1_x.\[key\] is '1_x': Stri"):
+        read_measurements(benchmarks)
+
+
 def test_a_damaged_file_is_named(benchmarks: Path) -> None:
     path = benchmarks / "a-machine/inference.json"
     write_json(path, measurement(image_size="large"))

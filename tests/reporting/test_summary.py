@@ -1,18 +1,20 @@
 import re
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.reporting import summary
 from pipeline.reporting.results import load_results
-from tests.reporting.synthetic import edit_json, set_right, write_results
+from tests.reporting.synthetic import set_confusion, set_right, write_results
 
 
-def _confusion(**errors: int) -> list[list[int]]:
+def _confusion(**errors: int) -> np.ndarray:
     """36 images of each class; `from_4_to_9=2` moves two of them."""
-    counts = [[36 if true == predicted else 0 for predicted in range(10)] for true in range(10)]
+    counts = 36 * np.eye(10, dtype=int)
     for pair, count in errors.items():
         _, true, _, predicted = pair.split("_")
-        counts[int(true)][int(true)] -= count
-        counts[int(true)][int(predicted)] += count
+        counts[int(true), int(true)] -= count
+        counts[int(true), int(predicted)] += count
     return counts
 
 
@@ -60,11 +62,8 @@ def test_layers_with_two_modes_are_counted_for_each_row_and_seed(shared_results:
 
 
 def test_confusions_by_hand(own_results: Path) -> None:
-    details = own_results / "details"
-    edit_json(details / "resnet20-binary-1.json", confusion=_confusion(from_4_to_9=2))
-    edit_json(
-        details / "resnet20-binary-2.json", confusion=_confusion(from_4_to_9=1, from_0_to_6=1)
-    )
+    set_confusion(own_results, "resnet20-binary-1", _confusion(from_4_to_9=2))
+    set_confusion(own_results, "resnet20-binary-2", _confusion(from_4_to_9=1, from_0_to_6=1))
     classes = ["zero", *"123456789"]
     assert summary.confusions(load_results(own_results), "resnet20", "binary", classes) == (
         "Binary alone: 4 of 720 wrong, over all seeds. "
@@ -74,7 +73,7 @@ def test_confusions_by_hand(own_results: Path) -> None:
 
 def test_no_confusion_at_all(own_results: Path) -> None:
     for seed in (1, 2):
-        edit_json(own_results / f"details/resnet20-binary-{seed}.json", confusion=_confusion())
+        set_confusion(own_results, f"resnet20-binary-{seed}", _confusion())
     text = summary.confusions(load_results(own_results), "resnet20", "binary", "0123456789")
     assert text == "Binary alone: 0 of 720 wrong, over all seeds."
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import resource
 import shutil
 import signal
 import socket
@@ -24,7 +23,7 @@ from pipeline.training.checkpoint import read_checkpoint
 from pipeline.training.interruption import EXIT_CODE
 from pipeline.training.progress import Progress
 from pipeline.training.state import unpack
-from tests.conftest import renew_checksums
+from tests.conftest import largest_file, read_yaml, renew_checksums
 from tests.training.conftest import STUDENT, TEACHER, arguments, start_stage
 
 CELL = Path(STUDENT).name
@@ -52,6 +51,13 @@ PARAMS = {
     "number of targets": (
         {"kurtosis.target": "1.4 x3, 2"},
         "kurtosis.target has 4 targets: the network has 18 regularized layers",
+    ),
+    "nothing to learn": (
+        {
+            f"{loss}.weight": 0
+            for loss in ("cross_entropy", "kurtosis", "distillation", "mimicking")
+        },
+        "the weight of each is 0, so nothing would be learned",
     ),
     "single images": ({"student.batch_size": 1}, "batch_size is 1, the smallest batch has 1: "),
     "diverging": (
@@ -178,6 +184,18 @@ def test_a_teacher_of_other_classes(make_workplace, run_here):
     write_json(folder / TEACHER / "model.json", description)
     end = run_here("binarize", folder, *arguments("binarize"))
     assert_one_line(end, f"teacher {TEACHER}: its classes is 7, that of this network is 10")
+    assert_nothing_written(folder)
+
+
+@pytest.mark.parametrize("start", ["teacher", "random"])
+def test_a_teacher_that_is_binary(make_workplace, run_here, start):
+    folder = make_workplace(overrides={"student.initialize": start})
+    description = read_json(folder / TEACHER / "model.json")
+    binarization = read_yaml(folder / "params.yaml")["binarization"]
+    description["architecture"]["binarization"] = binarization
+    write_json(folder / TEACHER / "model.json", description)
+    end = run_here("binarize", folder, *arguments("binarize"))
+    assert_one_line(end, f"teacher {TEACHER}: is a binary network; name one of full precision")
     assert_nothing_written(folder)
 
 
@@ -328,17 +346,6 @@ def test_a_checkpoint_that_is_no_safetensors_file(interrupted, run_here):
     assert end.code == 0
     assert "epoch-0001.safetensors: is no checkpoint" in end.err
     assert end.err.splitlines()[0].endswith("; refused")
-
-
-@contextlib.contextmanager
-def largest_file(size: int):
-    """No file may grow beyond `size` bytes, as on a disk with so much room."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_no_room_for_a_checkpoint(make_workplace, run_here):

@@ -184,6 +184,14 @@ def test_layers_do_not_pair(student):
         Objective(("cross_entropy", "mimicking"), tiny_params(), student, mimicked=teacher)
 
 
+def test_none_that_counts(student):
+    params = tiny_params({"cross_entropy.weight": 0})
+    with pytest.raises(
+        UserError, match=r"^losses: cross_entropy: the weight of each is 0, so noth"
+    ):
+        Objective(("cross_entropy",), params, student)
+
+
 def test_none_that_sees_the_images(student):
     with pytest.raises(UserError, match=r"^losses: kurtosis: needs cross_entropy or distillation"):
         Objective(("kurtosis",), tiny_params(), student)

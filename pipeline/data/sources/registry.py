@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.data.sources import cifar10, digits, folders, shards
 from pipeline.data.sources.base import Source
 from pipeline.errors import UserError
-from pipeline.params import Data, resolve
+from pipeline.params import LARGEST_CLASSES, Data, resolve
 
 SOURCES: dict[str, Callable[[Path], Source]] = {
     "digits": digits.load,
@@ -21,7 +21,7 @@ def load_source(data: Data) -> Source:
 
     Raises:
         UserError: the location cannot be resolved or read, is not such a data set (see each
-            source), or has fewer than two classes.
+            source), or has fewer than two classes or more than LARGEST_CLASSES.
     """
     try:
         source = SOURCES[data.source](resolve(data.location))
@@ -31,5 +31,10 @@ def load_source(data: Data) -> Source:
         raise UserError(
             f"data.location is {data.location!r}: holds one class ({source.classes[0]}), "
             "at least two are needed"
+        )
+    if len(source.classes) > LARGEST_CLASSES:
+        raise UserError(
+            f"data.location is {data.location!r}: holds {len(source.classes)} classes, at most "
+            f"{LARGEST_CLASSES} are allowed"
         )
     return source
