@@ -283,6 +283,9 @@ for network in page.networks(run.networks):
 # from pixels to logits, as medians (least to greatest) over the rounds of one run in which the
 # networks took turns. The full-precision network has the blocks and the nonlinearity of the binary
 # one.
+#
+# Time and hardware of the trainings differ from run to run, and so have
+# [a page of their own](training-cost.html).
 
 # %%
 for network in page.networks(run.networks):

@@ -6,6 +6,7 @@ reads   RESULTS (cells.txt, the list of the table's cells, and of every evaluate
         benchmarks/results/*/inference.json, and the params, to name results that were made with
         other ones
 writes  OUT/report.html, report.ipynb, metrics.json, tables/*.csv and *.md, figures/*.{png,svg}
+        OUT/training-cost.html and .csv, which DVC does not track, as they differ from run to run
 """
 
 from pathlib import Path

@@ -15,13 +15,14 @@ from pipeline.errors import UserError
 from pipeline.reporting.metrics import table_metrics
 from pipeline.reporting.notebook import ROOT, execute, normalize, to_html
 from pipeline.reporting.results import load_results
+from pipeline.reporting.training_cost import DATA, PAGE, write_cost
 
 SOURCES = ROOT / "reports"
 SUFFIXES = {".csv", ".md", ".png", ".svg"}
 """Suffixes of the files in the folders of PARTS."""
 LONGEST_SCRATCH = 90
 """Bytes of a path that leave room for the names of sockets, whose paths have at most 107."""
-PARTS = ("tables", "figures", "metrics.json", "report.ipynb", "report.html")
+PARTS = ("tables", "figures", "metrics.json", DATA, PAGE, "report.ipynb", "report.html")
 
 
 def render(params: Path, results: Path, published: Path, out: Path) -> None:
@@ -49,8 +50,11 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
         "measurements": ROOT / "benchmarks" / "results",
     }
     with _replacing(out) as staged:
-        _draw("report.py", parameters, _stage(params), staged, out)
-        write_json(staged / "metrics.json", table_metrics(load_results(results)))
+        stage = _stage(params)
+        _draw("report.py", parameters, stage, staged, out)
+        cells = load_results(results)
+        write_json(staged / "metrics.json", table_metrics(cells))
+        write_cost(cells, staged, f"dvc repro {stage}")
 
 
 def render_study(results: Path, variants: Path, out: Path) -> None:
@@ -59,7 +63,7 @@ def render_study(results: Path, variants: Path, out: Path) -> None:
     Args:
         results: `results/<table>`.
         variants: `results/<table of its variants>`.
-        out: Folder that gets PARTS without the metrics.
+        out: Folder that gets PARTS without the metrics and the cost of training.
 
     Raises:
         UserError: as in `render`.

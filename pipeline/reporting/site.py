@@ -24,6 +24,8 @@ from pipeline.reporting.markup import Link, Prose, page, part, to_html
 from pipeline.reporting.sources import Choice, FileNote, PublishedFigure, read_lines
 from pipeline.reporting.tables import Table
 from pipeline.reporting.training_cost import CAPTION as COST_CAPTION
+from pipeline.reporting.training_cost import DATA as COST_DATA
+from pipeline.reporting.training_cost import PAGE as COST_PAGE
 from pipeline.reporting.training_cost import cost_table
 
 INDEX, LEDGER, PICTURE = Path("index.html"), Path("ledger.html"), Path("docs/method.png")
@@ -232,6 +234,9 @@ def _report(root: Path, built: Path, path: Path, links: Sequence[Link]) -> None:
     """The page of an executed notebook, beside copies of the files that it links to."""
     for part_of_it in ("tables", "figures"):
         shutil.copytree(root / path.parent / part_of_it, built / path.parent / part_of_it)
+    for name in (COST_PAGE, COST_DATA):
+        if (root / path.parent / name).is_file():  # the study has none
+            shutil.copyfile(root / path.parent / name, built / path.parent / name)
     content = nbformat.reads(read_text(root / path), as_version=4)
     html = notebook.to_html(content, root / path.parent, links, Document(root, path))
     write_text(built / path.with_suffix(".html"), html)

@@ -1,14 +1,18 @@
 """Cost of the trainings and the hardware they ran on, from their provenance.
 
-Cost varies from run to run. No report shows it, because the bytes of a report must repeat.
+Cost varies from run to run, and the bytes of a report must repeat. So the cost stands on a page of
+its own, which the report links to and DVC does not track.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
 
+from pipeline.artifacts import write_csv, write_text
+from pipeline.reporting.markup import Link, page, part, to_html
 from pipeline.reporting.parameters import agreed
 from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.rows import ROWS, network_label
@@ -21,6 +25,8 @@ CAPTION = (
     "same time, so these figures do not rank rows."
 )
 HARDWARE = ("device", "cpu", "threads")
+PAGE, DATA = "training-cost.html", "training-cost.csv"
+"""Files beside the report of a table."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +86,27 @@ def cost_table(tables: Sequence[Results]) -> Table:
             name = f"{results.dataset}, {network_label(network)}"
             shown[name] = [*column, f"{hours(results):.2f} hours", hardware(results)]
     return Table(pd.DataFrame(lines), pd.DataFrame(shown))
+
+
+def write_cost(results: Results, folder: Path, redraw: str) -> None:
+    """Write the cost of a table's trainings as PAGE and DATA.
+
+    Args:
+        results: The table.
+        folder: Folder of its report.
+        redraw: Command that writes them again.
+    """
+    table = cost_table([results])
+    write_csv(folder / DATA, table.data)
+    title = f"Training of {results.dataset}"
+    body = part("heading", level=1, text=title, id="title") + to_html(
+        table,
+        CAPTION,
+        prose=False,
+        folded="",
+        id="table-cost",
+        files=[("CSV", DATA)],
+        redraw=redraw,
+    )
+    links = [Link("Report", "report.html")]
+    write_text(folder / PAGE, page(title, body, [], links))

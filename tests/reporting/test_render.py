@@ -140,6 +140,19 @@ def test_the_metrics_of_the_table_are_one_file(rendered: Path, shared_results: P
     assert found["top1_low"] == round(measured.loc["complete", "top1_low"], 2)
 
 
+def test_what_the_training_took_has_a_page_of_its_own(rendered: Path) -> None:
+    html = (rendered / "report.html").read_text()
+    assert 'href="training-cost.html"' in html
+    assert "500 images/s" not in html
+    page = (rendered / "training-cost.html").read_text()
+    assert "1,800 s; 500 images/s" in page
+    assert "device cpu; cpu A Processor; threads 2" in page
+    assert set(re.findall(r'href="([^"#]+)"', page)) == {"report.html", "training-cost.csv"}
+    costs = pd.read_csv(rendered / "training-cost.csv").set_index("row")
+    assert (costs["peak_memory_mib"] == 812.3).all()
+    assert list(costs.index) == [row.name for row in ROWS]
+
+
 def test_the_notebook_keeps_its_code_and_no_path_of_the_machine(
     rendered: Path, shared_results: Path
 ) -> None:
