@@ -98,7 +98,7 @@ def write_cost(results: Results, folder: Path, redraw: str) -> None:
     """
     table = cost_table([results])
     write_csv(folder / DATA, table.data)
-    title = f"Training of {results.dataset}"
+    title = f"What the trainings of {results.dataset} took"
     body = part("heading", level=1, text=title, id="title") + to_html(
         table,
         CAPTION,

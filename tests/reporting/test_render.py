@@ -76,7 +76,8 @@ def test_another_clone_gives_the_same_bytes(
     found, expected = _files(out), _files(rendered)
     assert found.pop("dvc.yaml") == b"kept"
     assert found.keys() == expected.keys()
-    assert [name for name in found if found[name] != expected[name]] == []
+    differ = {name for name in found if found[name] != expected[name]}
+    assert differ == {"training-cost.html", "training-cost.csv"}
 
 
 def test_the_report_holds_every_part_in_order(rendered: Path) -> None:
@@ -143,8 +144,8 @@ def test_the_metrics_of_the_table_are_one_file(rendered: Path, shared_results: P
 def test_what_the_training_took_has_a_page_of_its_own(rendered: Path) -> None:
     html = (rendered / "report.html").read_text()
     assert 'href="training-cost.html"' in html
-    assert "500 images/s" not in html
-    page = (rendered / "training-cost.html").read_text()
+    assert "1,800 s" not in html
+    page = (rendered / "training-cost.html").read_text().replace("<wbr>", "")
     assert "1,800 s; 500 images/s" in page
     assert "device cpu; cpu A Processor; threads 2" in page
     assert set(re.findall(r'href="([^"#]+)"', page)) == {"report.html", "training-cost.csv"}
