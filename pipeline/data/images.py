@@ -11,8 +11,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from pipeline.errors import UserError
 
-# They are of metadata that no pixel depends on, which are damaged in some files of ImageNet, or of
-# large images. What cannot be decoded raises an error as well.
+# Pillow warns of damaged metadata, which some files of ImageNet have and no pixel depends on, and
+# of large images. What cannot be decoded raises an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 

@@ -38,8 +38,8 @@ def render(params: Path, results: Path, published: Path, out: Path) -> None:
 
     Raises:
         UserError: an input is missing or malformed, the path of the folder for temporary files is
-            too long for a socket, or `out` cannot be written. Nothing in `out`
-            has changed, unless a part of PARTS could not be moved there in the end.
+            too long for a socket, or `out` cannot be written. Nothing in `out` has changed, unless
+            a part of PARTS could not be moved there in the end.
     """
     parameters = {
         "params": params,

@@ -476,12 +476,14 @@ def _as(model: type[Model], content: Any, path: Path, place: str = "") -> Model:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in [place, *first["loc"]] if part != "") or "content"
+        key = ".".join(str(part) for part in [place, *first["loc"]] if part != "")
         if first["type"] == "missing":
             raise UserError(f"{path}: {key} is missing") from None
+        if first["type"] == "value_error" and not key:  # two keys that contradict each other
+            raise UserError(f"{path}: {first['ctx']['error']}") from None
         found = repr(first["input"])
         shown = found if len(found) <= 60 else f"{found[:60]}..."
-        raise UserError(f"{path}: {key} is {shown}: {first['msg']}") from None
+        raise UserError(f"{path}: {key or 'content'} is {shown}: {first['msg']}") from None
 
 
 def _read_provenance(path: Path) -> Provenance:

@@ -121,8 +121,9 @@ def _drop(path: str, key: str) -> Callable[[Path], None]:
             _edit(f"{CELL}.json", top1=0.5, top1_low=0.4),
             "images are right, which is not the top1 of",
         ),
-        (_edit(f"{CELL}.json", top1_low=0.99, top1_high=0.9), ", outside its interval, 0.99 to"),
-        (_edit(f"{CELL}.json", top5=0.5), ", more than top5, 0.5"),
+        (_edit(f"{CELL}.json", top1_low=0.99, top1_high=0.9), f"{CELL}.json: top1 is 0."),
+        (_edit(f"{CELL}.json", top1_low=0.99), ", outside its interval, 0.99 to"),
+        (_edit(f"{CELL}.json", top5=0.5), f"{CELL}.json: top1 is 0."),
         (
             _edit(f"details/{CELL}.json", confusion=[[4] * 9 + [0]] * 9 + [[0] * 9 + [36]]),
             f"details/{CELL}.json: the diagonal of confusion counts 72 images, ",
