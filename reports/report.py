@@ -22,8 +22,8 @@ from pathlib import Path
 from pipeline.params import load_params
 from pipeline.reporting import caveats, claims, context, speed, summary, tables
 from pipeline.reporting.figures import accuracy, feature_maps, style, weights
+from pipeline.reporting.loading import load_results
 from pipeline.reporting.page import Page
-from pipeline.reporting.results import load_results
 from pipeline.reporting.sources import Choice, FileNote, PublishedFigure, read_lines
 
 run = load_results(Path(results))

@@ -25,7 +25,8 @@ from pipeline.evaluation.outcomes import read_outcomes
 from pipeline.models.architecture import Architecture
 from pipeline.models.saved import Description, SavedDescription, load_description
 from pipeline.params import Params, load_params
-from pipeline.reporting.results import Results, load_results
+from pipeline.reporting.loading import load_results
+from pipeline.reporting.results import Results
 from pipeline.training.checkpoint import read_checkpoint
 from pipeline.training.state import COLUMNS, History, Outcome, copy_state, pack, unpack
 from tests.reporting.synthetic import write_results

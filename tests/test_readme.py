@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UserError
-from pipeline.reporting.results import load_results
+from pipeline.reporting.loading import load_results
 from tests.conftest import ROOT
 from tests.reporting.synthetic import edit_json, write_results
 from tools.headline import training_cost

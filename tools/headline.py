@@ -8,7 +8,8 @@ from pipeline.reporting.caveats import debugged, mixed
 from pipeline.reporting.claims import verdicts
 from pipeline.reporting.comparisons import Estimate
 from pipeline.reporting.estimates import top1
-from pipeline.reporting.results import Results, load_results
+from pipeline.reporting.loading import load_results
+from pipeline.reporting.results import Results
 from pipeline.reporting.rows import network_label
 from pipeline.reporting.sources import PublishedFigure, read_lines
 from pipeline.reporting.training_cost import hardware, hours, row_cost

@@ -11,8 +11,9 @@ from pipeline.reporting.claims import verdicts
 from pipeline.reporting.context import data_name
 from pipeline.reporting.estimates import top1
 from pipeline.reporting.listing import evaluated
+from pipeline.reporting.loading import load_results
 from pipeline.reporting.parameters import agreed, epochs
-from pipeline.reporting.results import Cell, Results, load_results
+from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.rows import COMPLETE, REAL, ROWS, TUNED, network_label
 from pipeline.reporting.sources import FileNote, PublishedFigure
 from pipeline.reporting.statistics import NONE, counted

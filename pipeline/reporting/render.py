@@ -12,9 +12,9 @@ import nbformat
 
 from pipeline.artifacts import write_json, write_text
 from pipeline.errors import UserError
+from pipeline.reporting.loading import load_results
 from pipeline.reporting.metrics import table_metrics
 from pipeline.reporting.notebook import ROOT, execute, normalize, to_html
-from pipeline.reporting.results import load_results
 from pipeline.reporting.training_cost import DATA, PAGE, write_cost
 
 SOURCES = ROOT / "reports"

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import pandas as pd
 from pydantic import BaseModel, Field, field_validator
 
-from pipeline.reporting.results import Results, read_as
+from pipeline.reporting.results import Results
+from pipeline.reporting.schema import read_as
 from pipeline.reporting.statistics import counted, number
 from pipeline.reporting.tables import Table
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 from pipeline.errors import UserError
 from pipeline.reporting.listing import evaluated
-from pipeline.reporting.results import Cell, Results, load_results
+from pipeline.reporting.loading import load_results
+from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.rows import BINARY, COMPLETE, CONTROL, REAL, TUNED
 from pipeline.variants import parse_setting
 

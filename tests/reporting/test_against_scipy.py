@@ -18,7 +18,8 @@ from pipeline.reporting.comparisons import (
     row_mean,
 )
 from pipeline.reporting.estimates import common_seeds, differences
-from pipeline.reporting.results import Results, load_results
+from pipeline.reporting.loading import load_results
+from pipeline.reporting.results import Results
 from pipeline.reporting.rows import COMPARISONS
 from pipeline.reporting.statistics import summarize
 from tests.conftest import ROOT

@@ -5,7 +5,7 @@ import pytest
 from pipeline.reporting.claims import verdict_table, verdicts
 from pipeline.reporting.comparisons import Compared, Estimate
 from pipeline.reporting.estimates import in_words
-from pipeline.reporting.results import load_results
+from pipeline.reporting.loading import load_results
 from pipeline.reporting.sources import PublishedFigure
 from pipeline.reporting.verdicts import CLAIMS, Verdict
 from tests.reporting.synthetic import edit_json, set_right, write_results

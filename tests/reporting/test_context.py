@@ -6,7 +6,7 @@ import pytest
 from pipeline.params import Params
 from pipeline.reporting import context, parameters
 from pipeline.reporting.caveats import caveats, debug_banner
-from pipeline.reporting.results import load_results
+from pipeline.reporting.loading import load_results
 from pipeline.reporting.sources import Choice, FileNote
 from tests.reporting.synthetic import MANIFEST, PARAMS, PROVENANCE, edit_json
 

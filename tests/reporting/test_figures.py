@@ -13,8 +13,10 @@ from matplotlib.patches import Rectangle
 from pipeline.evaluation.blank_maps import RARE_PERCENT
 from pipeline.reporting.estimates import top1
 from pipeline.reporting.figures import accuracy, feature_maps, style, weights
-from pipeline.reporting.results import Histogram, Results, load_results
+from pipeline.reporting.loading import load_results
+from pipeline.reporting.results import Results
 from pipeline.reporting.rows import ROWS
+from pipeline.reporting.schema import Histogram
 from pipeline.reporting.sources import PublishedFigure, read_lines
 from tests.reporting.synthetic import edit_json, write_results
 

@@ -2,7 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.reporting.results import load_results
+from pipeline.reporting.loading import load_results
 from tests.reporting.synthetic import MANIFEST, PARAMS, edit_json, set_right
 from tools.headline import headline, training_cost
 

@@ -7,8 +7,8 @@ import pytest
 from pipeline.errors import UserError
 from pipeline.recipes import cells_of
 from pipeline.reporting.listing import LISTING, evaluated
+from pipeline.reporting.loading import load_results
 from pipeline.reporting.overview import load_tables
-from pipeline.reporting.results import load_results
 from tests.clone import Clone
 from tests.conftest import ROOT, read_yaml, run_stage, write_yaml
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from pipeline.errors import UserError
+from pipeline.reporting.loading import load_results
 from pipeline.reporting.render import render
-from pipeline.reporting.results import load_results
 from pipeline.reporting.rows import ROWS
 from stages.report import main
 from tests.reporting.synthetic import CLASSES, MANIFEST, PROVENANCE, edit_json, write_results

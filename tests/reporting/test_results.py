@@ -13,7 +13,7 @@ from safetensors.torch import save_file as save_torch
 from pipeline.artifacts import sha256
 from pipeline.errors import UserError
 from pipeline.evaluation.outcomes import write_outcomes
-from pipeline.reporting.results import CURVES, load_results
+from pipeline.reporting.loading import CURVES, load_results
 from tests.reporting.synthetic import MANIFEST, PARAMS, edit_json
 
 CELL = "resnet20-binary-1"

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.artifacts import write_json
 from pipeline.errors import UserError
-from pipeline.reporting.results import load_results
+from pipeline.reporting.loading import load_results
 from pipeline.reporting.speed import measured_cost, measured_on, read_measurements
 
 

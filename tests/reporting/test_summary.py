@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.reporting import summary
-from pipeline.reporting.results import load_results
+from pipeline.reporting.loading import load_results
 from tests.reporting.synthetic import set_confusion, set_right, write_results
 
 

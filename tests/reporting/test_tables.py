@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import binomtest
 
 from pipeline.reporting import summary, tables
-from pipeline.reporting.results import Results, load_results
+from pipeline.reporting.loading import load_results
+from pipeline.reporting.results import Results
 from pipeline.reporting.sources import PublishedFigure, read_lines
 from tests.reporting.synthetic import edit_json, set_right, write_results
 

@@ -11,7 +11,8 @@ from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.reporting import caveats, context, parameters, summary, tables
 from pipeline.reporting.figures import accuracy, feature_maps, weights
-from pipeline.reporting.results import Results, load_results
+from pipeline.reporting.loading import load_results
+from pipeline.reporting.results import Results
 from pipeline.reporting.sources import FileNote, PublishedFigure, read_lines
 from tests.conftest import ROOT, read_yaml
 from tests.reporting.synthetic import (

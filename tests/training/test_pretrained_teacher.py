@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.artifacts import read_json, read_tensors, sha256, write_tensors
 from pipeline.models.saved import load_description
-from pipeline.reporting.results import load_results
+from pipeline.reporting.loading import load_results
 from tests.conftest import ROOT, read_yaml, run_in_process, with_overrides, write_yaml
 from tests.training.test_bad_cases import assert_one_line
 

@@ -22,8 +22,9 @@ from pipeline.reporting.figures.style import (
     whole_epochs,
 )
 from pipeline.reporting.layers import layers_by_seed
-from pipeline.reporting.results import Cell, Histogram, Results
+from pipeline.reporting.results import Cell, Results
 from pipeline.reporting.rows import row_named
+from pipeline.reporting.schema import Histogram
 
 UNTUNED = ("fine-tuned", "full-precision")
 WITH_KURTOSIS = ("complete", "complete-untuned", "binary-kurtosis")
