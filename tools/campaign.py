@@ -15,13 +15,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from pipeline.errors import UserError, run
 from pipeline.recipes import opened, own_stages, recipe_of
 from stages.arguments import whole_number
-from tools.carry import pull, restore
+from tools.carry import finished_elsewhere, pull, restore
 from tools.use import use
 
 
@@ -41,10 +42,12 @@ def main() -> None:
     arguments = parser.parse_args()
     use(arguments.table)
     needs = dependencies(recipe_of(arguments.table), arguments.only)
+    elsewhere: Set[str] = set()
     if not arguments.from_scratch:
         restore(arguments.table)
         pull(arguments.table)
-    failed = Campaign(needs, arguments.jobs).run()
+        elsewhere = finished_elsewhere(arguments.table)
+    failed = Campaign(needs, arguments.jobs, elsewhere).run()
     if failed:
         raise UserError(f"{len(failed)} of {len(needs)} stages failed: {', '.join(failed)}")
 
@@ -84,11 +87,13 @@ class Campaign:
     Args:
         needs: each stage and those that must be done before it.
         jobs: how many run at a time.
+        elsewhere: stages that only run if something else than a missing network has changed.
     """
 
-    def __init__(self, needs: dict[str, set[str]], jobs: int) -> None:
+    def __init__(self, needs: dict[str, set[str]], jobs: int, elsewhere: Set[str]) -> None:
         self._needs = needs
         self._jobs = jobs
+        self._elsewhere = elsewhere
         self._stopped = threading.Event()
         self._running: set[subprocess.Popen[bytes]] = set()
 
@@ -124,9 +129,16 @@ class Campaign:
                         again += batch  # one by one: DVC stopped at the first that failed
 
     def _repro(self, stages: list[str]) -> int:
+        elsewhere = [stage for stage in stages if stage in self._elsewhere]
+        here = [stage for stage in stages if stage not in self._elsewhere]
+        return self._dvc(here) or self._dvc(["--allow-missing", *elsewhere] if elsewhere else [])
+
+    def _dvc(self, arguments: list[str]) -> int:
+        if not arguments:
+            return 0
         if self._stopped.is_set():
             return 1
-        command = ["dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", *stages]
+        command = ["dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", *arguments]
         process = subprocess.Popen(command, start_new_session=True, stderr=sys.stderr)
         self._running.add(process)
         try:

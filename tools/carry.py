@@ -107,6 +107,31 @@ def pull(table: str) -> None:
                     )
 
 
+def finished_elsewhere(table: str) -> set[str]:
+    """Stages that another machine ended, of an unfinished table, and that nothing has to run again.
+
+    These are trainings whose network is missing here and that no stage still has to read, and the
+    stages that have read it. Where all trainings of a table have ended there is none.
+    """
+    recipe = recipe_of(table)
+    models = Path("models").resolve()
+    with opened(recipe) as repo:
+        stages = own_stages(repo, recipe)
+        outs = [out for stage in stages for out in stage.outs]
+        if all(out.hash_info for out in outs if Path(out.fs_path).is_relative_to(models)):
+            return set()
+        ended = [
+            stage
+            for stage in stages
+            if (networks := _networks(stage))
+            and not any(Path(out.fs_path).exists() for out in networks)
+            and not _is_needed(stage, stages)
+        ]
+        absent = {out.fs_path for stage in ended for out in _networks(stage)}
+        readers = [stage for stage in stages if absent & {dep.fs_path for dep in stage.deps}]
+        return {stage.addressing for stage in (*ended, *readers)}
+
+
 def _networks(stage: "PipelineStage") -> list["Output"]:
     """The trained networks that dvc.lock says `stage` wrote."""
     models = Path("models").resolve()

@@ -57,6 +57,7 @@ def blocks(root: Path, tables: Sequence[Results]) -> dict[str, str]:
     """The content of each block of README.md, by its name, as Markdown."""
     published = read_lines(root / "reports" / "published.csv", PublishedFigure)
     notes = read_lines(root / "reports" / "notes.csv", FileNote)
+    remarks = [*overview.remarks(tables, notes), *overview.left_out(root / "results")]
     return {
         "verdict": _paragraphs(
             [
@@ -70,7 +71,7 @@ def blocks(root: Path, tables: Sequence[Results]) -> dict[str, str]:
             [
                 to_markdown(overview.every_top1(tables)),
                 overview.top1_caption(tables),
-                "\n".join(f"- {each}" for each in overview.remarks(tables, notes)),
+                "\n".join(f"- {each}" for each in remarks),
             ]
         ),
     }

@@ -11,6 +11,16 @@ LISTING = "cells.txt"
 """File in the results of a table. Each line names a cell, or `<variant>/<cell>`."""
 
 
+def listed(folder: Path) -> list[str]:
+    """The names in the list of a table; empty if it has none.
+
+    Raises:
+        UserError: the list cannot be read.
+    """
+    path = folder / LISTING
+    return read_text(path).splitlines() if path.exists() else []
+
+
 def evaluated(folder: Path) -> list[Path]:
     """Metrics files of the evaluated cells in `folder`, without those that its table no longer has.
 
@@ -23,7 +33,7 @@ def evaluated(folder: Path) -> list[Path]:
     found = sorted(folder.glob("*.json"))
     for top in (folder, folder.parent):
         if (top / LISTING).exists():
-            names = set(read_text(top / LISTING).splitlines())
+            names = set(listed(top))
             return [
                 path for path in found if path.relative_to(top).with_suffix("").as_posix() in names
             ]

@@ -10,7 +10,7 @@ from pipeline.reporting.caveats import about_data, debugged
 from pipeline.reporting.claims import verdicts
 from pipeline.reporting.context import data_name
 from pipeline.reporting.estimates import top1
-from pipeline.reporting.listing import evaluated
+from pipeline.reporting.listing import evaluated, listed
 from pipeline.reporting.loading import load_results
 from pipeline.reporting.parameters import agreed, epochs
 from pipeline.reporting.results import Cell, Results
@@ -32,16 +32,31 @@ TRAININGS = ((REAL, "full precision"), (TUNED, "fine-tuning"), (COMPLETE, "stude
 
 
 def load_tables(folder: Path) -> list[Results]:
-    """The results of every table in `folder` that has an evaluated cell, sorted by name.
+    """The results of every table in `folder` whose cells are all evaluated, sorted by name.
 
     Raises:
         UserError: there is no such table, or a file of one is missing or malformed.
     """
-    tables = sorted({path.parent for path in folder.glob("*/*.json")})
-    folders = [table for table in tables if evaluated(table)]
+    folders = [table for table, done, cells in _tables(folder) if done == cells]
     if not folders:
-        raise UserError(f"{folder}: holds no results (no <table>/<network>-<row>-<seed>.json)")
+        partial = " ".join(left_out(folder)) or "no <table>/<network>-<row>-<seed>.json"
+        raise UserError(f"{folder}: holds no results ({partial})")
     return [load_results(each) for each in folders]
+
+
+def left_out(folder: Path) -> Iterator[str]:
+    """A remark on each table in `folder` that `load_tables` leaves out."""
+    for table, done, cells in _tables(folder):
+        if done < cells:
+            yield f"{table.name} is not shown: {done} of its {cells} runs are evaluated."
+
+
+def _tables(folder: Path) -> Iterator[tuple[Path, int, int]]:
+    """Each table with an evaluated cell, its evaluated cells and the cells that it should have."""
+    for table in sorted({path.parent for path in folder.glob("*/*.json")}):
+        done = len(evaluated(table))
+        if done:
+            yield table, done, max(done, len(listed(table)))
 
 
 def described(tables: Sequence[Results], notes: Sequence[FileNote]) -> Iterator[str]:

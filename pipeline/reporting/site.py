@@ -178,7 +178,7 @@ def _index(root: Path, built: Path, pages: dict[str, Path]) -> set[Path]:
         sections.append({"id": text.lower(), "text": text})
         return part("heading", level=2, text=text, id=text.lower())
 
-    remarks = list(overview.remarks(tables, notes))
+    remarks = [*overview.remarks(tables, notes), *overview.left_out(root / "results")]
     readme = Document(root, README)
     found = FOUND.search(read_text(root / README))
     if found is None:

@@ -1,5 +1,6 @@
 """A report shows the cells that its table has, and no others that lie beside them."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from pipeline.errors import UserError
 from pipeline.recipes import cells_of
 from pipeline.reporting.listing import LISTING, evaluated
 from pipeline.reporting.loading import load_results
-from pipeline.reporting.overview import load_tables
+from pipeline.reporting.overview import left_out, load_tables
 from tests.clone import Clone
 from tests.conftest import ROOT, read_yaml, run_stage, write_yaml
 
@@ -30,6 +31,22 @@ def test_a_table_of_which_no_cell_is_left(own_results):
         load_results(own_results)
     with pytest.raises(UserError, match="holds no results"):
         load_tables(own_results.parent)
+
+
+def test_a_table_is_shown_beside_others_once_all_its_cells_are_evaluated(own_results, tmp_path):
+    shutil.copytree(own_results, tmp_path / "tables/whole")
+    partial = shutil.copytree(own_results, tmp_path / "tables/partial")
+    cells = [*names(own_results), "resnet20-binary-3"]
+    (partial / LISTING).write_text("".join(f"{cell}\n" for cell in cells))
+    folder = tmp_path / "tables"
+    assert [results.dataset for results in load_tables(folder)] == ["whole"]
+    assert [*left_out(folder)] == ["partial is not shown: 2 of its 3 runs are evaluated."]
+    shutil.rmtree(folder / "whole")
+    with pytest.raises(UserError, match=r"holds no results \(partial is not shown: 2 of its"):
+        load_tables(folder)
+    (partial / LISTING).write_text("resnet20-binary-1\n")
+    assert [results.dataset for results in load_tables(folder)] == ["partial"]
+    assert not [*left_out(folder)]
 
 
 def test_a_list_names_the_cells_of_variants(own_results):

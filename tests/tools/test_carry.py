@@ -190,6 +190,26 @@ def test_a_trained_teacher_serves_students_on_another_machine(clones):
     assert Path("results.txt").read_text() == f"student-{weights}"
 
 
+def test_what_another_machine_evaluated_is_not_trained_again(clones):
+    clones("first")
+    repro("teacher")
+    repro("student")
+    repro("evaluate")
+    carry.push("small")
+    results = Path("results.txt").read_text()
+    clones("second")
+    campaign = [sys.executable, "-m", "tools.campaign", "small"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(campaign, env=environment, check=True)
+    assert Path("models/small/other/weights").exists(), "the rest of the table is trained"
+    assert not Path("models/small/student").exists()
+    assert Path("results.txt").read_text() == results
+    Path("models/small/teacher/weights").unlink()
+    Path("models/small/teacher").rmdir()
+    subprocess.run(campaign, env=environment, check=True)
+    assert Path("models/small/student").exists(), "a table that is whole is made anew"
+
+
 def test_a_student_travels_until_it_is_evaluated(clones):
     clones("first")
     repro("teacher")
