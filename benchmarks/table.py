@@ -138,11 +138,16 @@ def _input(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _operator(name: str) -> str:
+    """An operator as code, because Markdown takes underscores for emphasis; words as they are."""
+    return name if " " in name else f"`{name}`"
+
+
 def _profile(result: dict[str, Any]) -> str:
     lines = ["Where a step of the row complete spends its operators' time:", ""]
     for network in (key for key in result if key.startswith("resnet")):
         shares = list(result[network]["share"].items())[:5]
-        listed = ", ".join(f"{name} {share:.0%}" for name, share in shares)
+        listed = ", ".join(f"{_operator(name)} {share:.0%}" for name, share in shares)
         lines.append(f"- {network}: {listed}")
     return "\n".join(lines) + "\n"
 
