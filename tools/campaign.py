@@ -87,7 +87,7 @@ class Campaign:
     Args:
         needs: each stage and those that must be done before it.
         jobs: how many run at a time.
-        elsewhere: stages that only run if something else than a missing network has changed.
+        elsewhere: stages that do not run merely because a network is missing here.
     """
 
     def __init__(self, needs: dict[str, set[str]], jobs: int, elsewhere: Set[str]) -> None:
@@ -131,14 +131,14 @@ class Campaign:
     def _repro(self, stages: list[str]) -> int:
         elsewhere = [stage for stage in stages if stage in self._elsewhere]
         here = [stage for stage in stages if stage not in self._elsewhere]
-        return self._dvc(here) or self._dvc(["--allow-missing", *elsewhere] if elsewhere else [])
+        return self._dvc(here) or self._dvc(elsewhere, "--allow-missing")
 
-    def _dvc(self, arguments: list[str]) -> int:
-        if not arguments:
+    def _dvc(self, stages: list[str], *options: str) -> int:
+        if not stages:
             return 0
         if self._stopped.is_set():
             return 1
-        command = ["dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", *arguments]
+        command = ["dvc", "--wait-for-lock", "repro", "--quiet", "--single-item", *options, *stages]
         process = subprocess.Popen(command, start_new_session=True, stderr=sys.stderr)
         self._running.add(process)
         try:

@@ -108,17 +108,15 @@ def pull(table: str) -> None:
 
 
 def finished_elsewhere(table: str) -> set[str]:
-    """Stages that another machine ended, of an unfinished table, and that nothing has to run again.
+    """Stages of an unfinished table that ended on another machine and need not run again here.
 
-    These are trainings whose network is missing here and that no stage still has to read, and the
-    stages that have read it. Where all trainings of a table have ended there is none.
+    These are the trainings whose network is missing here and is not needed any more, and the stages
+    that have read it. There is none if all trainings of the table have ended.
     """
     recipe = recipe_of(table)
-    models = Path("models").resolve()
     with opened(recipe) as repo:
         stages = own_stages(repo, recipe)
-        outs = [out for stage in stages for out in stage.outs]
-        if all(out.hash_info for out in outs if Path(out.fs_path).is_relative_to(models)):
+        if all(out.hash_info for stage in stages for out in _models(stage)):
             return set()
         ended = [
             stage
@@ -132,10 +130,15 @@ def finished_elsewhere(table: str) -> set[str]:
         return {stage.addressing for stage in (*ended, *readers)}
 
 
+def _models(stage: "PipelineStage") -> list["Output"]:
+    """The outputs of `stage` that are trained networks, whether it has run or not."""
+    models = Path("models").resolve()
+    return [out for out in stage.outs if Path(out.fs_path).is_relative_to(models)]
+
+
 def _networks(stage: "PipelineStage") -> list["Output"]:
     """The trained networks that dvc.lock says `stage` wrote."""
-    models = Path("models").resolve()
-    return [out for out in stage.outs if Path(out.fs_path).is_relative_to(models) and out.hash_info]
+    return [out for out in _models(stage) if out.hash_info]
 
 
 def _is_needed(stage: "PipelineStage", stages: list["PipelineStage"]) -> bool:
