@@ -32,7 +32,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A reader sees the old file or the whole new one, never a part of it, even after a power cut.
     What a killed process left of an earlier attempt is removed. The umask decides who may read the
-    file.
+    file. A pipe or a device at `path` is replaced too; `check_writable` refuses one that a user
+    names.
 
     Raises:
         UserError: the file could not be written.
@@ -41,8 +42,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             left.unlink(missing_ok=True)
-        if path.exists() and not path.is_file():
-            raise UserError(f"{path}: could not be written: it is no regular file")
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         temporary.touch(exist_ok=False)
         try:

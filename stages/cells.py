@@ -7,7 +7,7 @@ writes  OUT, the names of the cells that its stages evaluate, one on each line
 import argparse
 from pathlib import Path
 
-from pipeline.artifacts import write_text
+from pipeline.artifacts import check_writable, write_text
 from pipeline.errors import run
 from pipeline.recipes import cells_of
 
@@ -20,8 +20,10 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, required=True, help="dvc.yaml of the table")
     parser.add_argument("--out", type=Path, required=True, help="file in the results of the table")
     arguments = parser.parse_args()
-    cells = cells_of(arguments.recipe, arguments.out.parent)
-    write_text(arguments.out, "".join(f"{cell}\n" for cell in cells))
+    out = arguments.out
+    check_writable(out.parent, out.name)
+    cells = cells_of(arguments.recipe, out.parent)
+    write_text(out, "".join(f"{cell}\n" for cell in cells))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ writes  OUT/<stage>.json, the SHA-256 of each file without comments and docstrin
 import argparse
 from pathlib import Path
 
-from pipeline.artifacts import write_json
+from pipeline.artifacts import check_writable, write_json
 from pipeline.errors import run
 from pipeline.programs import program
 
@@ -24,8 +24,10 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the lists")
     out = parser.parse_args().out
-    for stage in STAGES:
-        write_json(out / f"{stage}.json", program(f"stages.{stage}"))
+    files = {stage: f"{stage}.json" for stage in STAGES}
+    check_writable(out, *files.values())
+    for stage, file in files.items():
+        write_json(out / file, program(f"stages.{stage}"))
 
 
 if __name__ == "__main__":

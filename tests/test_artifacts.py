@@ -99,15 +99,6 @@ def test_a_folder_that_cannot_be_written_is_told_without_a_trace(tmp_path):
             check_writable(tmp_path, name)
 
 
-def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "null").symlink_to("/dev/null")
-    for name in ("pipe", "null"):
-        with pytest.raises(UserError, match=f"{name}: could not be written: it is no regular fil"):
-            write_text(tmp_path / name, "text")
-    assert names(tmp_path) == ["null", "pipe"]
-
-
 def test_a_folder_to_replace_that_is_a_link_or_has_no_possible_name(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"link: is a symbolic link; name the folder it leads to$"):

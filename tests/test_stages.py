@@ -1,6 +1,7 @@
 """The stages as commands."""
 
 import importlib
+import os
 import re
 import signal
 import subprocess
@@ -61,6 +62,30 @@ def test_a_stage_is_a_command():
     assert end.returncode == 1
     assert end.stdout == ""
     assert end.stderr == "error: missing.yaml: no such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("stage", "file", "given"),
+    [
+        ("cells", "out", ("--recipe", ROOT / "dvc.yaml")),
+        ("inventory", "out", ("--params", ROOT / "params.yaml")),
+        ("programs", "out/binarize.json", ()),
+        ("validate", "out", ("--params", ROOT / "params.yaml")),
+        ("vary", "out", ("--params", ROOT / "params.yaml", "--variant", "data.seed=1")),
+    ],
+)
+@pytest.mark.parametrize("link", [False, True], ids=["pipe", "link"])
+def test_a_pipe_that_is_named_as_output_is_not_replaced(
+    stage, file, given, link, tmp_path, run_here
+):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / "pipe")
+    path.symlink_to(tmp_path / "pipe") if link else (tmp_path / "pipe").rename(path)
+    end = run_here(stage, tmp_path, *given, "--out", "out")
+    assert (end.code, end.out) == (1, "")
+    assert end.err == f"error: {file}: could not be written: it is no regular file\n"
+    assert path.is_fifo()
 
 
 def test_a_mistake_is_one_line_and_told_to_torchrun(monkeypatch, tmp_path, capsys):
