@@ -48,7 +48,7 @@ WRITTEN = ("data", "models", "results", "exports")
 UNTRACKED_OUTPUT = "provenance"
 """Folder below results/<table>/ that differs from run to run."""
 CHECKED = re.compile(
-    r"(pipeline/(?!reporting/|recipes\.py)|stages/(?!(cells|report|site|study)\.py)).*\.py"
+    r"(pipeline/(?!reporting/|recipes\.py)|stages/(?!(cells|programs|report|site|study)\.py)).*\.py"
 )
 """Code whose changed lines must have run."""
 DECISIVE = re.compile(rf"{CHECKED.pattern}|.*(dvc|cells|params|two_steps)\.yaml")

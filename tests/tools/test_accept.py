@@ -96,6 +96,7 @@ def test_a_base_that_is_no_commit_is_named(repository):
         ("stages/report.py", False),
         ("stages/study.py", False),
         ("stages/cells.py", False),
+        ("stages/programs.py", False),
         ("tools/accept.py", False),
     ],
 )
