@@ -89,9 +89,11 @@ def test_a_folder_that_cannot_be_written_is_told_without_a_trace(tmp_path):
         with pytest.raises(UserError, match=f": could not be written: {reason}$"):
             check_writable(tmp_path / folder)
     os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "null").symlink_to("/dev/null")
     (tmp_path / "folder").mkdir()
     for name, reason in (
         ("pipe", "it is no regular file"),
+        ("null", "it is no regular file"),
         ("folder", "it is a folder"),
         ("x" * 300, "File name too long"),
     ):

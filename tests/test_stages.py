@@ -74,18 +74,23 @@ def test_a_stage_is_a_command():
         ("vary", "out", ("--params", ROOT / "params.yaml", "--variant", "data.seed=1")),
     ],
 )
-@pytest.mark.parametrize("link", [False, True], ids=["pipe", "link"])
-def test_a_pipe_that_is_named_as_output_is_not_replaced(
-    stage, file, given, link, tmp_path, run_here
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "link to a device"])
+def test_a_pipe_or_a_device_that_is_named_as_output_is_not_replaced(
+    stage, file, given, kind, tmp_path, run_here
 ):
     path = tmp_path / file
     path.parent.mkdir(exist_ok=True)
-    os.mkfifo(tmp_path / "pipe")
-    path.symlink_to(tmp_path / "pipe") if link else (tmp_path / "pipe").rename(path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if kind == "pipe":
+        pipe.rename(path)
+    else:
+        path.symlink_to(pipe if kind == "link to a pipe" else "/dev/null")
+    before = path.lstat()
     end = run_here(stage, tmp_path, *given, "--out", "out")
     assert (end.code, end.out) == (1, "")
     assert end.err == f"error: {file}: could not be written: it is no regular file\n"
-    assert path.is_fifo()
+    assert os.path.samestat(path.lstat(), before)
 
 
 def test_a_mistake_is_one_line_and_told_to_torchrun(monkeypatch, tmp_path, capsys):
